@@ -1,0 +1,1 @@
+"""Offline stage: raw source -> built set. Run `python -m dataprep --help`."""

@@ -1,0 +1,145 @@
+"""The manifest: what a built set is, written last, so that its presence means complete.
+
+A built set is a folder `<data root>/<name>/`:
+
+    manifest.json            this file
+    <field>.zarr/            raw pixels or values: zarr v3, uncompressed, one file a shard
+    index/<column>.npy       memory-mapped columns, one row a sample
+    splits/<name>.npy        a split is a list of ids (int64) over the one store
+
+Only the standard library: every room may import this module cheaply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+FORMAT = 1
+FILE_NAME = "manifest.json"
+
+
+class DataError(Exception):
+    """Bad input: names the file, the record and the reason, in one line.
+
+    `key` is the sample, member or line at fault, "" when the whole file is.
+    """
+
+    def __init__(self, path: str | Path, key: str, why: str) -> None:
+        super().__init__(path, key, why)
+        self.path, self.key, self.why = str(path), key, why
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.path, self.key, self.why) if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One named part of every sample.
+
+    shape: rows first, None where samples differ: (None, None, 3) is an RGB image of any size,
+        (None, 2) ragged points (x, y), () a scalar. All sizes known -> one [N, ...] array.
+    pitch: size of one pixel in the set's common unit, grids aligned at the top left (hr 1, lr_x4
+        4); None -> the grids of two fields cover the same area, whatever their sizes.
+    scale, offset: physical value = stored value × scale + offset, in `unit`.
+    """
+
+    kind: Literal["image", "map", "points", "value"]
+    dtype: str
+    shape: tuple[int | None, ...] = ()
+    codec: str = "raw"
+    pitch: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+
+    @property
+    def is_pixels(self) -> bool:
+        """True where the field lies in a zarr array and moves with the geometry."""
+        return self.kind in ("image", "map")
+
+    @property
+    def is_uniform(self) -> bool:
+        """True where every sample has the same shape."""
+        return None not in self.shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All facts of one built set. `files` maps a relative path to its bytes and sha256."""
+
+    name: str
+    source: str
+    options: dict[str, Any]
+    versions: dict[str, str]
+    fields: dict[str, Field]
+    samples: int
+    splits: dict[str, int]
+    files: dict[str, dict[str, Any]]
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    statistics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over everything above: two sets with the same fingerprint are the same bytes."""
+        return hashlib.sha256(_canonical(asdict(self)).encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write `manifest.json` atomically."""
+        text = json.dumps(asdict(self) | {"fingerprint": self.fingerprint}, indent=1) + "\n"
+        with atomic(folder / FILE_NAME) as path:
+            path.write_text(text)
+
+
+def load(folder: str | Path) -> Manifest:
+    """Read the manifest of a built set; DataError where it is missing, damaged or of another format."""
+    path = Path(folder) / FILE_NAME
+    if not path.parent.is_dir():
+        raise DataError(path.parent, "", "no such set; `python -m dataprep list` shows what can be built")
+    if not path.is_file():
+        raise DataError(
+            path.parent, "", "not a complete set (no manifest.json); run its build again, it resumes"
+        )
+    try:
+        facts = json.loads(path.read_text())
+        if facts["format"] != FORMAT:
+            raise DataError(path, "format", f"is {facts['format']}, this version reads {FORMAT}")
+        fingerprint = facts.pop("fingerprint")
+        facts["fields"] = {
+            name: Field(**value | {"shape": tuple(value["shape"])})
+            for name, value in facts["fields"].items()
+        }
+        manifest = Manifest(**facts)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(path, "", f"not a manifest ({error!r})") from None
+    if manifest.fingerprint != fingerprint:
+        raise DataError(path, "fingerprint", "does not match the content: the file was edited")
+    return manifest
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary neighbour of `path`; on success fsync it and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
