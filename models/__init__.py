@@ -1,0 +1,96 @@
+"""Networks and recipes: one file a network family, `RECIPES` in it, `build(**net)` beside it.
+
+A recipe is all that decides a result. Each of its fields is a flag of train.py; a setting that
+only one network knows is an annotated argument of its `build` and is set by `--net key=value`.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import Any, Literal, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+def _knob(default: T, doc: str) -> T:
+    """Return a dataclass field with its one-line help."""
+    if isinstance(default, Mapping):
+        frozen = MappingProxyType(dict(default))
+        return field(default_factory=lambda: frozen, metadata={"help": doc})  # type: ignore[return-value]
+    return field(default=default, metadata={"help": doc})  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """What a network wants of one field: the task makes its stages from it."""
+
+    channels: int = 3
+    size: tuple[int, int] | None = None  # (height, width); None: any
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # in units of the field / 255 for 8-bit images
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    interpolation: Literal["linear", "cubic"] = "linear"
+    multiple_of: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides a result; `steps` counts optimiser updates of `global_batch_size` samples."""
+
+    task: str = field(metadata={"help": "what is learnt: a file of tasks/"})
+    data: str = field(metadata={"help": "name of the built set"})
+    train_split: str = _knob("train", "split to train on")
+    val_split: str = _knob("val", "split to validate on")
+    net: Mapping[str, Any] = _knob({}, "network settings, key=value, repeatable")
+    task_options: Mapping[str, Any] = _knob({}, "task settings, key=value, repeatable")
+    strategy: str = _knob("random", "which samples form a batch: a file of loaders/strategies/")
+    strategy_options: Mapping[str, Any] = _knob({}, "strategy settings, key=value, repeatable")
+    feedback_lag: int = _knob(2, "a choice sees the scores of steps up to this many before it")
+    global_batch_size: int = _knob(64, "samples in one optimiser update, all ranks together")
+    last: Literal["fill", "drop"] = _knob("fill", "a short last batch: weight-0 fillers, or drop")
+    steps: int = _knob(0, "optimiser updates; 0: use --epochs")
+    epochs: int = _knob(0, "passes over the data; 0: use --steps")
+    optimiser: Literal["adam", "adamw", "sgd"] = _knob("adam", "optimiser")
+    lr: float = _knob(1e-3, "peak learning rate")
+    betas: tuple[float, float] = _knob((0.9, 0.999), "Adam's betas; SGD's momentum is the first")
+    weight_decay: float = _knob(0.0, "weight decay")
+    schedule: Literal["constant", "cosine", "steps"] = _knob("constant", "learning-rate schedule")
+    milestones: tuple[float, ...] = _knob((), "schedule=steps: shares of the run where lr drops")
+    gamma: float = _knob(0.1, "schedule=steps: factor at each milestone")
+    warmup: float = _knob(0.0, "share of the run with linearly rising lr")
+    grad_clip: float = _knob(0.0, "largest gradient norm; 0: off")
+    ema: float = _knob(0.0, "decay of the averaged weights used in evaluation; 0: off")
+    precision: Literal["fp32", "bf16", "fp16"] = _knob("fp32", "autocast precision")
+    channels_last: bool = _knob(False, "NHWC memory format")
+    validate_every: int = _knob(0, "steps between validations; 0: at the end only")
+    seed: int = _knob(0, "seed of initialisation, order and every draw")
+
+
+def families() -> list[str]:
+    """Return the names of all network families."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def recipes() -> dict[str, tuple[str, Recipe]]:
+    """Return recipe name -> (family, recipe) over every family."""
+    return {
+        name: (family, recipe)
+        for family in families()
+        for name, recipe in load(family).RECIPES.items()
+    }
+
+
+def load(family: str) -> ModuleType:
+    """Import one network family; it has `build` and `RECIPES`."""
+    return import_module(f"{__name__}.{family}")
+
+
+def build(family: str, **net: Any) -> torch.nn.Module:
+    """Build a network; every key is checked by the caller against the signature of `build`."""
+    network: torch.nn.Module = load(family).build(**net)
+    return network
