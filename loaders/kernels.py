@@ -1,0 +1,206 @@
+"""Compiled kernels: crop, turn and convert in one pass from the file to the batch, without the GIL.
+
+Bytes come by `pread`, not by a memory map: a map that meets a truncated file or an I/O error kills
+the process (SIGBUS), and a page fault under it stops every Python thread. Measured on 256 px crops
+of 2040×1356 images, pread costs 15 % more than a map. Compiled once, then kept on disk.
+
+A dihedral code is 1 (flip x) + 2 (flip y) + 4 (then transpose). Legend: B batch, C channels, H W
+pixels of the output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, types
+
+Array = npt.NDArray[Any]
+
+# Found by LLVM among the process's own symbols, so the compiled kernels can be cached on disk.
+_pread = types.ExternalFunction(
+    "pread", types.intp(types.int32, types.uintp, types.uintp, types.int64)
+)
+
+# A gap between two rows shorter than this is cheaper to read than to skip by a system call.
+_GAP_BYTES = 2048
+# One band of rows: small enough to stay in a core's second-level cache.
+SCRATCH_BYTES = 1 << 18
+
+
+@njit(nogil=True, cache=True)
+def _fill(fd: int, scratch: Array, at: int, size: int, offset: int) -> bool:
+    """Read exactly `size` bytes to byte `at` of scratch; False at the file's end or on an error."""
+    done = 0
+    while done < size:
+        got = _pread(fd, scratch.ctypes.data + at + done, size - done, offset + done)
+        if got <= 0:
+            return False
+        done += got
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: int) -> bool:
+    """Read rows back to back into out; False at the file's end or on an error."""
+    if stride == row_bytes:
+        return _fill(fd, out, 0, rows * row_bytes, start)
+    for y in range(rows):
+        if not _fill(fd, out, y * row_bytes, row_bytes, start + y * stride):
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _band(fd: int, scratch: Array, start: int, stride: int, row_bytes: int, rows: int) -> int:
+    """Read rows into scratch; returns the bytes between two of them there, or -1."""
+    if stride - row_bytes <= _GAP_BYTES and (rows - 1) * stride + row_bytes <= scratch.nbytes:
+        whole = _fill(fd, scratch, 0, (rows - 1) * stride + row_bytes, start)
+        return stride if whole else -1
+    return row_bytes if _rows(fd, scratch, start, stride, row_bytes, rows) else -1
+
+
+@njit(nogil=True, cache=True)
+def _line(src: Array, first: int, step: int, a: float, b: float, out: Array) -> None:
+    """Write out[x] = src[first + x × step] × a + b."""
+    for x in range(len(out)):
+        # Unsigned: numba adds no test for negative indices, which would cost half of the time.
+        out[x] = src[np.uint64(first) + np.uint64(x) * np.uint64(step)] * a + b
+
+
+@njit(nogil=True, cache=True)
+def _line_rgb(
+    src: Array, first: int, step: int, scale: Array, bias: Array, r: Array, g: Array, b: Array
+) -> None:
+    """Write the three planes of one line in one pass over its pixels."""
+    # Hoisted: LLVM cannot know that out and scale do not overlap, and would not vectorise.
+    a0, a1, a2, b0, b1, b2 = scale[0], scale[1], scale[2], bias[0], bias[1], bias[2]
+    if step == 3:
+        pixels = src[first : first + 3 * len(r)]
+        for x in range(len(r)):
+            r[x] = pixels[3 * x] * a0 + b0
+            g[x] = pixels[3 * x + 1] * a1 + b1
+            b[x] = pixels[3 * x + 2] * a2 + b2
+        return
+    for x in range(len(r)):
+        i = np.uint64(first) + np.uint64(x) * np.uint64(step)
+        r[x] = src[i] * a0 + b0
+        g[x] = src[i + np.uint64(1)] * a1 + b1
+        b[x] = src[i + np.uint64(2)] * a2 + b2
+
+
+@njit(nogil=True, cache=True)
+def _store_line(
+    src: Array, first: int, step: int, scale: Array, bias: Array, out: Array, y: int, x: int, n: int
+) -> None:
+    """Write n pixels, `step` values apart in src, to out[:, y, x : x + n]."""
+    # Sliced to one row a plane here: only such a slice is known to be contiguous.
+    if out.shape[0] == 3:
+        r, g, b = out[0, y, x : x + n], out[1, y, x : x + n], out[2, y, x : x + n]
+        _line_rgb(src, first, step, scale, bias, r, g, b)
+    else:
+        for c in range(out.shape[0]):
+            _line(src, first + c, step, scale[c], bias[c], out[c, y, x : x + n])
+
+
+@njit(nogil=True, cache=True)
+def _store_float(
+    src: Array, pitch: int, y0: int, rows: int, code: int, scale: Array, bias: Array, out: Array
+) -> None:
+    """Write source rows y0… (pitch values apart) into out (C, H, W), turned by a dihedral code."""
+    channels, height, width = out.shape
+    if code & 4:  # transposed: source row y is output column y, source column x output row x
+        ox = width - y0 - rows if code & 2 else y0
+        first, step = ((rows - 1) * pitch, -pitch) if code & 2 else (0, pitch)
+        for oy in range(height):
+            x = height - 1 - oy if code & 1 else oy
+            _store_line(src, first + x * channels, step, scale, bias, out, oy, ox, rows)
+    else:
+        x, step = (width - 1, -channels) if code & 1 else (0, channels)
+        for y in range(rows):
+            oy = height - 1 - y0 - y if code & 2 else y0 + y
+            first = y * pitch + x * channels
+            _store_line(src, first, step, scale, bias, out, oy, 0, width)
+
+
+@njit(nogil=True, cache=True)
+def _store_raw(src: Array, pitch: int, y0: int, rows: int, code: int, out: Array) -> None:
+    """Write source rows y0… (pitch values apart) into out (H, W, C), turned by a dihedral code."""
+    height, width, channels = out.shape
+    if code & 4:
+        height, width = width, height
+    for y in range(rows):
+        oy = height - 1 - y0 - y if code & 2 else y0 + y
+        for x in range(width):
+            ox = width - 1 - x if code & 1 else x
+            i = np.uint64(y * pitch + x * channels)
+            for c in range(channels):
+                value = src[i + np.uint64(c)]
+                if code & 4:
+                    out[ox, oy, c] = value
+                else:
+                    out[oy, ox, c] = value
+
+
+@njit(nogil=True, cache=True)
+def read_float(
+    fds: Array,
+    starts: Array,
+    strides: Array,
+    boxes: Array,
+    codes: Array,
+    scale: Array,
+    bias: Array,
+    scratch: Array,
+    out: Array,
+) -> int:
+    """Read crops as float: out (B, C, H, W) = pixel × scale + bias, flipped and turned by codes.
+
+    fds, starts (byte of the crop's first pixel), strides (bytes a source row) and codes are (B,),
+    boxes (B, 2) the source height and width, scale and bias (C,); scratch is one thread's own
+    buffer in the dtype of the source. Returns -1, or the sample that could not be read.
+    """
+    item, channels = scratch.itemsize, out.shape[1]
+    for i in range(len(fds)):
+        row_bytes = boxes[i, 1] * channels * item
+        at_once = max(1, scratch.nbytes // row_bytes)
+        for y in range(0, boxes[i, 0], at_once):
+            rows = min(at_once, boxes[i, 0] - y)
+            pitch = _band(fds[i], scratch, starts[i] + y * strides[i], strides[i], row_bytes, rows)
+            if pitch < 0:
+                return i
+            _store_float(scratch, pitch // item, y, rows, codes[i], scale, bias, out[i])
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def read_raw(
+    fds: Array, starts: Array, strides: Array, boxes: Array, codes: Array, scratch: Array, out: Array
+) -> int:
+    """Read crops as they are stored: out (B, H, W, C), else as `read_float`."""
+    item, channels = scratch.itemsize, out.shape[3]
+    for i in range(len(fds)):
+        row_bytes = boxes[i, 1] * channels * item
+        if codes[i] == 0:  # no turn: straight into the output
+            if not _rows(fds[i], out[i], starts[i], strides[i], row_bytes, boxes[i, 0]):
+                return i
+            continue
+        at_once = max(1, scratch.nbytes // row_bytes)
+        for y in range(0, boxes[i, 0], at_once):
+            rows = min(at_once, boxes[i, 0] - y)
+            pitch = _band(fds[i], scratch, starts[i] + y * strides[i], strides[i], row_bytes, rows)
+            if pitch < 0:
+                return i
+            _store_raw(scratch, pitch // item, y, rows, codes[i], out[i])
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def convert(images: Array, scale: Array, bias: Array, out: Array) -> None:
+    """Convert images (B, H, W, C) of any dtype to out (B, C, H, W) = pixel × scale + bias."""
+    channels, width = out.shape[1], out.shape[3]
+    for i in range(images.shape[0]):
+        flat = images[i].reshape(-1)
+        for y in range(out.shape[2]):
+            _store_line(flat, y * width * channels, channels, scale, bias, out[i], y, 0, width)

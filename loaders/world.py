@@ -1,0 +1,36 @@
+"""Which process this is among those that train together, as torchrun says it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class World:
+    """Rank facts; the default is a process alone."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def from_environment(cls) -> World:
+        """Read torchrun's variables; alone where there are none."""
+        read = {
+            "rank": "RANK",
+            "size": "WORLD_SIZE",
+            "local_rank": "LOCAL_RANK",
+            "local_size": "LOCAL_WORLD_SIZE",
+        }
+        return cls(**{name: int(os.environ[key]) for name, key in read.items() if key in os.environ})
+
+    @property
+    def is_first(self) -> bool:
+        """True on the one rank that writes."""
+        return self.rank == 0
+
+    def threads(self) -> int:
+        """Return this process's fair share of the cores it may run on."""
+        return max(1, len(os.sched_getaffinity(0)) // self.local_size)
