@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import resource
 from collections import OrderedDict
-from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,14 +48,18 @@ class Pixels:
     def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
         self.name, self.field = name, manifest.fields[name]
         rows = manifest.samples
-        column: Callable[[str], Array] = lambda what: index.read(  # noqa: E731
-            folder / "index" / f"{name}.{what}.npy", rows
+        self._shard, self._offset, self._height, self._width = (
+            index.read(folder / "index" / f"{name}.{what}.npy", rows)
+            for what in ("shard", "offset", "height", "width")
         )
-        self._shard, self._offset = column("shard"), column("offset")
-        self._height, self._width = column("height"), column("width")
         self._files = _Files(folder, name, self.field, manifest)
         self.dtype = np.dtype(self.field.dtype)
         self.channels = int(self.field.shape[2] or 0) if len(self.field.shape) == 3 else 1
+
+    @cached_property
+    def widest(self) -> int:
+        """Pixels of the longest row in the set."""
+        return int(self._width.max())
 
     def sizes(self, ids: Array) -> Array:
         """Return (B, 2) heights and widths in pixels."""

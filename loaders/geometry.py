@@ -81,8 +81,8 @@ def exact(matrices: Array, sizes: Array) -> tuple[Array, Array] | None:
 
 
 def move_points(points: Array, matrix: Array, size: Array) -> tuple[Array, Array]:
-    """Move points (M, 2: x, y) from source to output; also says which lie inside (height, width)."""
+    """Return points (M, 2: x, y) moved from source to output, and which lie inside it."""
     linear = np.linalg.inv(matrix)
     moved = points @ linear[:2, :2].T + linear[:2, 2]
-    inside = ((moved >= 0) & (moved < np.asarray(size)[::-1])).all(axis=1)
+    inside = np.all((moved >= 0) & (moved < np.asarray(size)[::-1]), axis=1)
     return moved, inside

@@ -19,9 +19,8 @@ from numba import njit, types
 Array = npt.NDArray[Any]
 
 # Found by LLVM among the process's own symbols, so the compiled kernels can be cached on disk.
-_pread = types.ExternalFunction(
-    "pread", types.intp(types.int32, types.uintp, types.uintp, types.int64)
-)
+_SIGNATURE = types.intp(types.int32, types.uintp, types.uintp, types.int64)
+_pread: Any = types.ExternalFunction("pread", _SIGNATURE)
 
 # A gap between two rows shorter than this is cheaper to read than to skip by a system call.
 _GAP_BYTES = 2048
@@ -176,7 +175,13 @@ def read_float(
 
 @njit(nogil=True, cache=True)
 def read_raw(
-    fds: Array, starts: Array, strides: Array, boxes: Array, codes: Array, scratch: Array, out: Array
+    fds: Array,
+    starts: Array,
+    strides: Array,
+    boxes: Array,
+    codes: Array,
+    scratch: Array,
+    out: Array,
 ) -> int:
     """Read crops as they are stored: out (B, H, W, C), else as `read_float`."""
     item, channels = scratch.itemsize, out.shape[3]

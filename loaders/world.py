@@ -24,7 +24,9 @@ class World:
             "local_rank": "LOCAL_RANK",
             "local_size": "LOCAL_WORLD_SIZE",
         }
-        return cls(**{name: int(os.environ[key]) for name, key in read.items() if key in os.environ})
+        return cls(
+            **{name: int(os.environ[key]) for name, key in read.items() if key in os.environ}
+        )
 
     @property
     def is_first(self) -> bool:

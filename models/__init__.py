@@ -18,12 +18,13 @@ import torch
 T = TypeVar("T")
 
 
-def _knob(default: T, doc: str) -> T:
-    """Return a dataclass field with its one-line help."""
+def knob(default: T, doc: str, flag: str | None = None) -> T:
+    """Return a dataclass field with its one-line help and, where it differs, its flag."""
+    facts = {"help": doc} | ({"flag": flag} if flag else {})
     if isinstance(default, Mapping):
         frozen = MappingProxyType(dict(default))
-        return field(default_factory=lambda: frozen, metadata={"help": doc})  # type: ignore[return-value]
-    return field(default=default, metadata={"help": doc})  # type: ignore[no-any-return]
+        return field(default_factory=lambda: frozen, metadata=facts)  # type: ignore[return-value]
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,35 +41,37 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides a result; `steps` counts optimiser updates of `global_batch_size` samples."""
+    """All that decides a result. Legend: a step is one update of `global_batch_size` samples."""
 
-    task: str = field(metadata={"help": "what is learnt: a file of tasks/"})
-    data: str = field(metadata={"help": "name of the built set"})
-    train_split: str = _knob("train", "split to train on")
-    val_split: str = _knob("val", "split to validate on")
-    net: Mapping[str, Any] = _knob({}, "network settings, key=value, repeatable")
-    task_options: Mapping[str, Any] = _knob({}, "task settings, key=value, repeatable")
-    strategy: str = _knob("random", "which samples form a batch: a file of loaders/strategies/")
-    strategy_options: Mapping[str, Any] = _knob({}, "strategy settings, key=value, repeatable")
-    feedback_lag: int = _knob(2, "a choice sees the scores of steps up to this many before it")
-    global_batch_size: int = _knob(64, "samples in one optimiser update, all ranks together")
-    last: Literal["fill", "drop"] = _knob("fill", "a short last batch: weight-0 fillers, or drop")
-    steps: int = _knob(0, "optimiser updates; 0: use --epochs")
-    epochs: int = _knob(0, "passes over the data; 0: use --steps")
-    optimiser: Literal["adam", "adamw", "sgd"] = _knob("adam", "optimiser")
-    lr: float = _knob(1e-3, "peak learning rate")
-    betas: tuple[float, float] = _knob((0.9, 0.999), "Adam's betas; SGD's momentum is the first")
-    weight_decay: float = _knob(0.0, "weight decay")
-    schedule: Literal["constant", "cosine", "steps"] = _knob("constant", "learning-rate schedule")
-    milestones: tuple[float, ...] = _knob((), "schedule=steps: shares of the run where lr drops")
-    gamma: float = _knob(0.1, "schedule=steps: factor at each milestone")
-    warmup: float = _knob(0.0, "share of the run with linearly rising lr")
-    grad_clip: float = _knob(0.0, "largest gradient norm; 0: off")
-    ema: float = _knob(0.0, "decay of the averaged weights used in evaluation; 0: off")
-    precision: Literal["fp32", "bf16", "fp16"] = _knob("fp32", "autocast precision")
-    channels_last: bool = _knob(False, "NHWC memory format")
-    validate_every: int = _knob(0, "steps between validations; 0: at the end only")
-    seed: int = _knob(0, "seed of initialisation, order and every draw")
+    task: str  # what is learnt: a file of tasks/
+    data: str = field(metadata={"help": "built set: a name under the data root, or a folder"})
+    train_split: str = knob("train", "split to train on")
+    val_split: str = knob("val", "split to validate on")
+    net: Mapping[str, Any] = knob({}, "network settings, key=value, repeatable")
+    task_options: Mapping[str, Any] = knob({}, "task settings, key=value, repeatable", "--task")
+    strategy: str = knob("random", "which samples form a batch: a file of loaders/strategies/")
+    strategy_options: Mapping[str, Any] = knob(
+        {}, "strategy settings, key=value, repeatable", "--strategy-option"
+    )
+    feedback_lag: int = knob(2, "a choice sees the scores of steps up to this many before it")
+    global_batch_size: int = knob(64, "samples in one optimiser update, all ranks together")
+    last: Literal["fill", "drop"] = knob("fill", "a short last batch: weight-0 fillers, or drop")
+    steps: int = knob(0, "optimiser updates; 0: use --epochs")
+    epochs: int = knob(0, "passes over the data; 0: use --steps")
+    optimiser: Literal["adam", "adamw", "sgd"] = knob("adam", "optimiser")
+    lr: float = knob(1e-3, "peak learning rate")
+    betas: tuple[float, float] = knob((0.9, 0.999), "Adam's betas; SGD's momentum is the first")
+    weight_decay: float = knob(0.0, "weight decay")
+    schedule: Literal["constant", "cosine", "steps"] = knob("constant", "learning-rate schedule")
+    milestones: tuple[float, ...] = knob((), "schedule=steps: shares of the run where lr drops")
+    gamma: float = knob(0.1, "schedule=steps: factor at each milestone")
+    warmup: float = knob(0.0, "share of the run with linearly rising lr")
+    grad_clip: float = knob(0.0, "largest gradient norm; 0: off")
+    ema: float = knob(0.0, "decay of the averaged weights used in evaluation; 0: off")
+    precision: Literal["fp32", "bf16", "fp16"] = knob("fp32", "autocast precision")
+    channels_last: bool = knob(False, "NHWC memory format")
+    validate_every: int = knob(0, "steps between validations; 0: at the end only")
+    seed: int = knob(0, "seed of initialisation, order and every draw")
 
 
 def families() -> list[str]:

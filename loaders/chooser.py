@@ -1,0 +1,133 @@
+"""Which rows come next: the one place where order, strategy and feedback meet.
+
+The strategy is asked for step t after it has observed exactly the steps up to t − lag, so its
+choices do not depend on how far the loader reads ahead, on threads or on ranks. What was chosen
+but not yet consumed is part of the state: a resumed run serves it first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.strategies import Scores, Strategy
+
+Array = npt.NDArray[Any]
+
+
+class Choice(NamedTuple):
+    """The rows of one step."""
+
+    epoch: int
+    step: int
+    rows: Array
+
+
+class Chooser:
+    """Asks the strategy, step after step; only `next` is for the reading thread."""
+
+    def __init__(self, strategy: Strategy, lag: int, epochs: int | None) -> None:
+        if lag < 1:
+            raise ValueError(f"a choice cannot see its own scores: feedback_lag {lag} is below 1")
+        self.strategy, self._lag, self._epochs = strategy, lag, epochs
+        self._listens = type(strategy).observe is not Strategy.observe
+        self._epoch, self._step, self._steps = 0, 0, 0  # the next choice; steps 0: not begun
+        self._made, self._seen = 0, 0  # choices made and steps observed since the run began
+        self._chosen: deque[Choice] = deque()  # made, not consumed
+        self._replayed = 0  # of those, served again after a resume
+        self._waiting: deque[tuple[Array, Scores]] = deque()  # observed too early to be used
+        self._change = threading.Condition()
+        self._closed = False
+
+    def next(self) -> Choice | None:
+        """Return the next choice, waiting for the feedback that it is due; None at the end."""
+        with self._change:
+            if self._replayed < len(self._chosen):
+                self._replayed += 1
+                return self._chosen[self._replayed - 1]
+            due = self._made - self._lag + 1
+            self._change.wait_for(lambda: self._closed or not self._listens or self._has(due))
+            if self._closed:
+                return None
+            while self._listens and self._seen < due:
+                self.strategy.observe(*self._waiting.popleft())
+                self._seen += 1
+            return self._choose()
+
+    def _has(self, due: int) -> bool:
+        return self._seen + len(self._waiting) >= due
+
+    def _choose(self) -> Choice | None:
+        if self._steps and self._step == self._steps:
+            self._epoch, self._step, self._steps = self._epoch + 1, 0, 0
+        if self._epochs is not None and self._epoch >= self._epochs:
+            return None
+        if not self._steps:
+            self._steps = self.strategy.begin(self._epoch)
+        rows = self.strategy.choose(self._epoch, self._step)
+        choice = Choice(self._epoch, self._step, rows)
+        self._step += 1
+        self._made += 1
+        self._chosen.append(choice)
+        self._replayed = len(self._chosen)
+        return choice
+
+    def consume(self) -> None:
+        """Note that the oldest choice reached the training loop."""
+        with self._change:
+            self._chosen.popleft()
+            self._replayed -= 1
+
+    def observe(self, rows: Array, scores: Scores) -> None:
+        """Take the scores of the next global step, in position order."""
+        if self._listens:
+            with self._change:
+                self._waiting.append((rows.copy(), {k: np.array(v) for k, v in scores.items()}))
+                self._change.notify_all()
+
+    def state(self) -> dict[str, Any]:
+        """Return where the consumer stands; small, unless the strategy keeps much itself."""
+        with self._change:
+            state: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "made": self._made}
+            if not self._listens:  # what lies ahead can be computed again
+                if self._chosen:
+                    state["epoch"], state["step"] = self._chosen[0].epoch, self._chosen[0].step
+                state["made"] -= len(self._chosen)
+                return state | {"strategy": self.strategy.state()}
+            return state | {
+                "steps": self._steps,
+                "seen": self._seen,
+                "chosen": [tuple(choice) for choice in self._chosen],
+                "waiting": list(self._waiting),
+                "strategy": self.strategy.state(),
+            }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        with self._change:
+            self._epoch, self._step, self._made = state["epoch"], state["step"], state["made"]
+            self.strategy.load(state["strategy"])
+            self._seen = state.get("seen", 0)
+            self._chosen = deque(Choice(*choice) for choice in state.get("chosen", ()))
+            self._waiting = deque(tuple(pair) for pair in state.get("waiting", ()))
+            self._replayed = 0
+            self._steps = state.get("steps", 0)
+            if not self._listens and self._step:
+                self._steps = self.strategy.begin(self._epoch)
+            self._closed = False
+
+    def rewind(self) -> None:
+        """Forget what was handed out but not consumed: it is handed out again."""
+        with self._change:
+            self._replayed, self._closed = 0, False
+
+    def close(self) -> None:
+        """Wake a waiting `next`, which then returns None."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()

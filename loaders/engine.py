@@ -1,0 +1,110 @@
+"""What both engines share: reading the crops of a batch with threads into reused buffers."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from loaders import kernels
+from loaders.arrays import Crops, Pixels
+from loaders.program import Drawn
+
+Array = npt.NDArray[Any]
+
+
+class Buffers:
+    """Buffers that are reused: a fresh page costs as much as resizing an image into it."""
+
+    def __init__(self, pinned: bool = False) -> None:
+        self._pinned = pinned
+        self._flat: dict[tuple[int, str], Tensor] = {}
+
+    def shaped(self, slot: int, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+        """Return a (…) tensor of the slot; it grows to the largest shape ever asked for."""
+        size = int(np.prod(shape)) * dtype.itemsize
+        flat = self._flat.get((slot, name))
+        if flat is None or len(flat) < size:
+            flat = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
+            self._flat[slot, name] = flat
+        kind: torch.dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+        return flat[:size].view(kind).view(shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(len(flat) for flat in self._flat.values())
+
+
+class Engine(ABC):
+    """Turns draws into tensors. One `read` at a time; a slot's tensors live until it is reused."""
+
+    def __init__(self, pixels: Mapping[str, Pixels], threads: int) -> None:
+        self.pixels = pixels
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="nostall-read")
+        self._local = threading.local()
+
+    @abstractmethod
+    def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
+        """Return one tensor per route, by name; DataError where a sample cannot be read."""
+
+    def wait(self, slot: int) -> None:  # noqa: B027
+        """Make the consumer's stream wait for the slot (nothing to do on a CPU)."""
+
+    def release(self, slot: int) -> None:  # noqa: B027
+        """Note that the consumer has queued its last use of the slot."""
+
+    def close(self) -> None:
+        """Stop the threads and close the files."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pixels in self.pixels.values():
+            pixels.close()
+
+    def crops(self, drawn: Drawn, ids: Array, codes: Array | None = None) -> Crops:
+        """Locate a route's crops; `codes` replaces the drawn turns."""
+        turns = drawn.codes if codes is None else codes
+        return self.pixels[drawn.route.field].locate(ids, drawn.boxes, turns)
+
+    def spread(self, pixels: Pixels, crops: Crops, work: Callable[[Crops, slice], int]) -> None:
+        """Run `work` over parts of the batch on all threads; it returns -1 or the row at fault."""
+        count = len(crops.ids)
+        # Two parts a thread: an uneven machine does not leave one thread idle at the end.
+        edges = np.linspace(0, count, min(count, 2 * self.threads) + 1).astype(int)
+        parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+        failed = [
+            part.start + at
+            for part, at in zip(
+                parts, self._pool.map(lambda p: work(crops.part(p), p), parts), strict=True
+            )
+            if at >= 0
+        ]
+        if failed:
+            raise pixels.explain(crops, failed[0])
+
+    def read_raw(self, pixels: Pixels, crops: Crops, out: Array) -> None:
+        """Fill out (B, H, W, C) with the crops as they are stored."""
+        self.spread(
+            pixels,
+            crops,
+            lambda part, rows: kernels.read_raw(*part[1:], self.scratch(pixels), out[rows]),
+        )
+
+    def scratch(self, pixels: Pixels) -> Array:
+        """Return this thread's buffer for one band of rows, in the field's dtype."""
+        name = pixels.dtype.str
+        widest = int(pixels.widest) * pixels.channels * pixels.dtype.itemsize
+        size = max(kernels.SCRATCH_BYTES, widest) // pixels.dtype.itemsize
+        held: Array | None = getattr(self._local, name, None)
+        if held is None or len(held) < size:
+            held = np.empty(size, pixels.dtype)
+            setattr(self._local, name, held)
+        return held

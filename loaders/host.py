@@ -1,0 +1,148 @@
+"""The host engine: threads that read, crop, turn and convert in one pass; no worker processes.
+
+On a CPU the batch is float when it leaves the kernel. With a GPU the bytes travel as they are
+stored (a quarter of the floats) from pinned memory, on a stream of their own, and become float
+there. Legend: B batch, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from loaders import kernels
+from loaders.arrays import Crops, Pixels
+from loaders.engine import Buffers, Engine
+from loaders.program import Drawn
+
+Array = npt.NDArray[Any]
+_FLOAT = np.dtype(np.float32)
+
+
+class Host(Engine):
+    """Reads with `threads` threads for `device`."""
+
+    def __init__(self, pixels: Mapping[str, Pixels], threads: int, device: torch.device) -> None:
+        super().__init__(pixels, threads)
+        self._device = _Device(device) if device.type == "cuda" else None
+        self._buffers = Buffers(pinned=self._device is not None)
+
+    def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
+        """Return (B, C, H, W) float32 where normalised, else (B, H, W, C) as stored."""
+        if self._device is None:
+            return {one.route.name: self._one(ids, one, slot) for one in drawn}
+        self._device.reuse(slot)
+        raw = {one.route.name: self._changed(ids, one, slot) for one in drawn}
+        scales = {one.route.name: self.affine(one) for one in drawn}
+        return self._device.send(slot, raw, scales)
+
+    def _one(self, ids: Array, drawn: Drawn, slot: int) -> Tensor:
+        affine = self.affine(drawn)
+        if affine is None:
+            return self._changed(ids, drawn, slot)
+        pixels, name = self.pixels[drawn.route.field], drawn.route.name
+        shape = (len(ids), pixels.channels, drawn.height, drawn.width)
+        out = self._buffers.shaped(slot, name, shape, _FLOAT)
+        target = out.numpy()
+        if drawn.route.photometric:
+            images = self._changed(ids, drawn, slot).numpy()
+            kernels.convert(images, *affine, target)
+            return out
+
+        def work(part: Crops, rows: slice) -> int:
+            return int(kernels.read_float(*part[1:], *affine, self.scratch(pixels), target[rows]))
+
+        self.spread(pixels, self.crops(drawn, ids), work)
+        return out
+
+    def _changed(self, ids: Array, drawn: Drawn, slot: int) -> Tensor:
+        """Return the crops as stored, (B, H, W, C), with the photometric stages applied."""
+        pixels, stages = self.pixels[drawn.route.field], drawn.route.photometric
+        shape = (len(ids), drawn.height, drawn.width, pixels.channels)
+        raw = self._buffers.shaped(slot, f"{drawn.route.name} raw", shape, pixels.dtype)
+        out = raw.numpy()
+
+        def work(part: Crops, rows: slice) -> int:
+            at = int(kernels.read_raw(*part[1:], self.scratch(pixels), out[rows]))
+            for i in range(rows.start, rows.stop) if at < 0 else ():
+                for (_, stage), drawn_here in zip(stages, drawn.parameters, strict=True):
+                    out[i] = stage.host(out[i], {key: v[i] for key, v in drawn_here.items()})
+            return at
+
+        self.spread(pixels, self.crops(drawn, ids), work)
+        return raw
+
+    def affine(self, drawn: Drawn) -> tuple[Array, Array] | None:
+        """Return a route's (C,) factors and terms, None where it stays as stored."""
+        if drawn.route.normalise is None:
+            return None
+        pixels = self.pixels[drawn.route.field]
+        return drawn.route.normalise.affine(
+            pixels.field.scale, pixels.field.offset, pixels.channels
+        )
+
+    def wait(self, slot: int) -> None:
+        """Make the consumer's stream wait for the slot's copies."""
+        if self._device is not None:
+            self._device.wait(slot)
+
+    def release(self, slot: int) -> None:
+        """Note the consumer's last use of the slot on its stream."""
+        if self._device is not None:
+            self._device.release(slot)
+
+
+class _Device:
+    """Copies to a GPU on a side stream, into buffers that are reused slot by slot."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._sent: dict[int, torch.cuda.Event] = {}
+        self._used: dict[int, torch.cuda.Event] = {}
+        self._floats: dict[tuple[int, str], Tensor] = {}
+
+    def reuse(self, slot: int) -> None:
+        """Wait until the slot's pinned memory was copied and its device memory was used."""
+        if slot in self._sent:
+            self._sent[slot].synchronize()
+        if slot in self._used:
+            self._stream.wait_event(self._used[slot])
+
+    def send(
+        self, slot: int, raw: Mapping[str, Tensor], affine: Mapping[str, tuple[Array, Array] | None]
+    ) -> dict[str, Tensor]:
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            sent = {
+                name: self._convert(slot, name, images.to(self._device, non_blocking=True), scales)
+                for (name, images), scales in zip(raw.items(), affine.values(), strict=True)
+            }
+            self._sent[slot] = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._sent[slot].record(self._stream)
+        return sent
+
+    def _convert(
+        self, slot: int, name: str, images: Tensor, affine: tuple[Array, Array] | None
+    ) -> Tensor:
+        if affine is None:
+            return images
+        planes = images.permute(0, 3, 1, 2)
+        out = self._floats.get((slot, name))
+        if out is None or out.shape != planes.shape:
+            out = torch.empty(planes.shape, dtype=torch.float32, device=self._device)
+            self._floats[slot, name] = out
+        out.copy_(planes)
+        factor, term = (torch.from_numpy(v).to(self._device).view(-1, 1, 1) for v in affine)
+        return out.mul_(factor).add_(term)
+
+    def wait(self, slot: int) -> None:
+        torch.cuda.current_stream(self._device).wait_event(self._sent[slot])
+
+    def release(self, slot: int) -> None:
+        self._used[slot] = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._used[slot].record(torch.cuda.current_stream(self._device))

@@ -1,0 +1,81 @@
+"""What a run tells while it goes on: a bar on a terminal, timed lines in a log file, TensorBoard.
+
+Plain lines never hold a carriage return, so a batch job's log can be read and searched.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from tasks.run import Run
+
+
+class Log:
+    """Writes for rank 0; on other ranks (run None) it is silent."""
+
+    def __init__(self, run: Run | None, first: int, steps: int) -> None:
+        self._run, self._first, self._steps = run, first, steps
+        self._began = time.perf_counter()
+        self._board = SummaryWriter(str(run.folder), purge_step=first) if run else None
+        self._bar: Any = None
+        if run and sys.stderr.isatty():
+            self._bar = tqdm(total=steps, initial=first, unit="step", dynamic_ncols=True)
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        if self._run:
+            if self._bar is not None:
+                self._bar.write(text)
+            else:
+                stamp = time.strftime("%H:%M:%S")
+                print(f"{stamp} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Record one logged step."""
+        if not self._run or not self._board:
+            return
+        self._run.log(kind="step", step=step, **values)
+        for name, value in values.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+        loss, speed = values["loss"], values["samples_per_s"]
+        tail = f"loss {loss:.5f}  {speed:.1f} samples/s  wait {100 * values['wait_share']:.1f} %"
+        if self._bar is not None:
+            self._bar.set_postfix_str(tail)
+        else:
+            pace = (time.perf_counter() - self._began) / max(1, step - self._first)
+            left = time.strftime("%H:%M:%S", time.gmtime(pace * (self._steps - step)))
+            self.say(f"step {step}/{self._steps}  {tail}  lr {values['lr']:.2e}  ETA {left}")
+
+    def validation(self, step: int, values: Mapping[str, float]) -> None:
+        """Record one validation."""
+        if not self._run or not self._board:
+            return
+        self._run.log(kind="validation", step=step, **values)
+        for name, value in values.items():
+            self._board.add_scalar(f"validation/{name}", value, step)
+        self.say(f"step {step} validation: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+
+    def pictures(self, step: int, panels: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        """Show pictures (H, W, 3) on TensorBoard."""
+        for name, picture in panels.items() if self._board else ():
+            self._board.add_image(name, picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush everything."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._board:
+            self._board.close()

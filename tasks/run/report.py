@@ -1,0 +1,79 @@
+"""Reports: report.json and the figures of a run, each with what is needed to do it again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, PngImagePlugin
+
+from tasks.run import Run
+
+Array = npt.NDArray[Any]
+
+
+def origin(run: Run, split: str, fingerprint: str) -> dict[str, Any]:
+    """Return what a figure or number must carry: command, seed, split, data fingerprint."""
+    seed = run.facts()["recipe"]["seed"]
+    return {"command": " ".join(sys.argv), "seed": seed, "split": split, "data": fingerprint}
+
+
+def save_picture(path: Path, picture: Array, facts: Mapping[str, Any]) -> Path:
+    """Write a picture (H, W, 3) uint8 as PNG with its facts as text chunks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = PngImagePlugin.PngInfo()
+    for key, value in facts.items():
+        text.add_text(key, str(value))
+    Image.fromarray(picture).save(path, pnginfo=text)
+    return path
+
+
+def stack(pictures: list[Array]) -> Array:
+    """Return pictures below each other, left-aligned on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    rows = []
+    for picture in pictures:
+        row = np.full((picture.shape[0] + 4, width, 3), 255, np.uint8)
+        row[: picture.shape[0], : picture.shape[1]] = picture
+        rows.append(row)
+    return np.concatenate(rows)
+
+
+def curves(run: Run, facts: Mapping[str, Any]) -> Path:
+    """Draw loss terms and validation metrics over the steps of log.jsonl."""
+    from matplotlib.figure import Figure  # slow to import: only for reports
+
+    log = run.read_log()
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, kind, title in ((left, "step", "training"), (right, "validation", "validation")):
+        lines = [entry for entry in log if entry.get("kind") == kind]
+        for name in _shown(kind, lines):
+            steps = [entry["step"] for entry in lines if name in entry]
+            style = "--" if name.startswith("bicubic") else "-"
+            axes.plot(steps, [e[name] for e in lines if name in e], style, label=name)
+        axes.set(title=title, xlabel="step", ylabel="loss" if kind == "step" else "PSNR, dB")
+        axes.grid(alpha=0.3)
+        if lines:
+            axes.legend()
+    left.set_yscale("log")
+    path = run.folder / "figures" / "curves.png"
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=120, metadata={key: str(value) for key, value in facts.items()})
+    return path
+
+
+def _shown(kind: str, lines: list[dict[str, Any]]) -> list[str]:
+    """Return which of the logged values a curve is drawn for."""
+    if not lines:
+        return []
+    if kind == "step":
+        other = {"lr", "samples_per_s", "wait_share", "memory_bytes", "time", "step", "kind"}
+        return [name for name in lines[-1] if name not in other and "skipped" not in name]
+    return [name for name in lines[-1] if "psnr" in name] or [
+        name for name in lines[-1] if name not in {"time", "step", "kind"}
+    ]

@@ -1,0 +1,178 @@
+"""Super-resolution: low-resolution in, `scale` times the size out.
+
+Loss: mean L1 + fft_weight × mean L1 between the real and imaginary parts of the unnormalised 2-D
+FFT (Sun et al. 2022, official code). Evaluation: whole images, PSNR and SSIM with the conventions
+of the BasicSR toolbox (8-bit, `scale` pixels shaved, Y unrounded). Legend: B batch, H W of HR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+import tasks
+from dataprep.bicubic import upscale
+from dataprep.manifest import DataError
+from loaders import Batch, Dataset
+from loaders.stages import Normalise, Stage
+from loaders.stages.crop import Crop
+from loaders.stages.dihedral import Dihedral
+from tasks import Feed, Loss, Net
+from tasks.metrics.image import psnr, ssim, to_uint8
+
+Array = npt.NDArray[Any]
+
+
+class Task(tasks.Task):
+    """Train on aligned crops of `patch` LR pixels, turned eight ways.
+
+    tile: LR pixels of a tile in evaluation, 0 for whole images; the result is the same.
+    """
+
+    best = "psnr_y"
+    evaluation_batch = 1  # images differ in size
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        net: torch.nn.Module,
+        *,
+        patch: int = 64,
+        fft_weight: float = 0.1,
+        tile: int = 0,
+    ) -> None:
+        super().__init__(dataset, net)
+        self.scale = int(net.scale)  # type: ignore[arg-type]
+        self.input = net.inputs["lr"]  # type: ignore[index]
+        self.lr, self.patch, self.fft_weight, self.tile = f"lr_x{self.scale}", patch, fft_weight, tile
+        self._bicubic: dict[int, dict[str, float]] = {}
+        for field in ("hr", self.lr):
+            if field not in dataset.fields:
+                there = ", ".join(dataset.fields)
+                raise DataError(dataset.folder, field, f"no such field; there are: {there}")
+
+    def feed(self, training: bool) -> Feed:
+        """Return LR/HR crops in training, whole images in evaluation."""
+        ends: tuple[Stage, ...] = (
+            Normalise(field=self.lr, mean=self.input.mean, std=self.input.std),
+            Normalise(field="hr"),
+        )
+        moves = (Crop(height=self.patch, width=self.patch), Dihedral()) if training else ()
+        return Feed(("hr", self.lr), (*moves, *ends), reference=self.lr)
+
+    def too_small(self, ids: Array) -> Array:
+        """Return which of these samples are smaller than a crop."""
+        sides = self.dataset.pixels(self.lr).sizes(ids)
+        return ids[(sides < self.patch).any(axis=1)]
+
+    def loss(self, net: Net, batch: Batch, step: int) -> Loss:
+        """Return L1 + fft_weight × FFT-L1 per sample, on the unclamped output."""
+        sr, hr = net(batch[self.lr]).float(), batch["hr"]
+        l1 = (sr - hr).abs().mean(dim=(1, 2, 3))
+        terms = {"l1": l1.detach()}
+        if not self.fft_weight:
+            return Loss(l1, terms=terms)
+        fft = fft_l1(sr, hr)
+        return Loss(l1 + self.fft_weight * fft, terms=terms | {"fft": fft.detach()})
+
+    def metrics(self, net: Net, batch: Batch) -> dict[str, Array]:
+        """Return PSNR and SSIM on Y and RGB, beside those of bicubic upscaling, per image."""
+        rows = []
+        for i in range(len(batch)):
+            one = batch.take(slice(i, i + 1))
+            sr = to_image(self.upscale(net, one[self.lr]))
+            rows.append(self._compare(sr, to_image(one["hr"])) | self._baseline(one))
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def upscale(self, net: Net, lr: Tensor) -> Tensor:
+        """Return SR of one image (1, 3, h, w), by tiles where `tile` is set."""
+        return tiled(net, lr, self.scale, self.tile) if self.tile else net(lr).float()
+
+    def _compare(self, image: Array, hr: Array) -> dict[str, float]:
+        return {
+            f"{name}_{channel}": metric(image, hr, self.scale, channel)
+            for name, metric in (("psnr", psnr), ("ssim", ssim))
+            for channel in ("y", "rgb")
+        }
+
+    def _baseline(self, one: Batch) -> dict[str, float]:
+        """Return the bicubic figures of one image, computed once."""
+        key = int(one.id[0])
+        if key not in self._bicubic:
+            lr = to_image(self._unnormalised(one[self.lr]))
+            figures = self._compare(upscale(lr, self.scale), to_image(one["hr"]))
+            self._bicubic[key] = {f"bicubic_{name}": value for name, value in figures.items()}
+        return self._bicubic[key]
+
+    def _unnormalised(self, lr: Tensor) -> Tensor:
+        mean, std = (
+            torch.tensor(v, device=lr.device).view(-1, 1, 1)
+            for v in (self.input.mean, self.input.std)
+        )
+        return lr * std + mean
+
+    def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
+        """Return LR nearest | bicubic | SR | HR, side by side, the middle of each image."""
+        shown = {}
+        for i in range(min(4, len(batch))):
+            lr, hr = batch[self.lr][i : i + 1], to_image(batch["hr"][i : i + 1])
+            small = to_image(self._unnormalised(lr))
+            nearest = small.repeat(self.scale, 0).repeat(self.scale, 1)
+            sr = to_image(self.upscale(net, lr))
+            shown[f"sample-{int(batch.id[i])}"] = side_by_side(
+                [nearest, upscale(small, self.scale), sr, hr]
+            )
+        return shown
+
+    def report(self, values: Mapping[str, Array]) -> dict[str, float]:
+        """Return the means over images, and the gain over bicubic in dB."""
+        means = super().report(values)
+        return means | {"gain_db": means["psnr_y"] - means["bicubic_psnr_y"]}
+
+
+def fft_l1(sr: Tensor, hr: Tensor) -> Tensor:
+    """Return (B,) mean L1 between rfft2 of two batches, real and imaginary parts stacked."""
+    difference = torch.view_as_real(torch.fft.rfft2(sr) - torch.fft.rfft2(hr))
+    return difference.abs().mean(dim=(1, 2, 3, 4))
+
+
+def to_image(tensor: Tensor) -> Array:
+    """Return one image (1, 3, H, W) in [0, 1] as (H, W, 3) uint8."""
+    return to_uint8(tensor[0].permute(1, 2, 0).float().cpu().numpy())
+
+
+def side_by_side(images: list[Array], size: int = 256) -> Array:
+    """Return the centres of equally large images in one row, white lines between them."""
+    height, width = images[0].shape[:2]
+    h, w = min(size, height), min(size, width)
+    y, x = (height - h) // 2, (width - w) // 2
+    line = np.full((h, 4, 3), 255, np.uint8)
+    cut = [image[y : y + h, x : x + w] for image in images]
+    return np.concatenate([part for image in cut for part in (image, line)][:-1], axis=1)
+
+
+def tiled(net: Net, lr: Tensor, scale: int, tile: int, overlap: int = 48) -> Tensor:
+    """Return net(lr) for (1, 3, h, w), computed tile by tile in bounded memory.
+
+    Each tile sees `overlap` pixels more on every side. More than the net's receptive field (38
+    pixels for ShuffleMixer base) makes the result equal to that of the whole image.
+    """
+    height, width = lr.shape[-2:]
+    out = lr.new_empty((1, lr.shape[1], height * scale, width * scale), dtype=torch.float32)
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            bottom, right = min(y + tile, height), min(x + tile, width)
+            top, left = max(0, y - overlap), max(0, x - overlap)
+            seen = lr[..., top : min(bottom + overlap, height), left : min(right + overlap, width)]
+            sr = net(seen).float()
+            dy, dx = (y - top) * scale, (x - left) * scale
+            h, w = (bottom - y) * scale, (right - x) * scale
+            target = out[..., y * scale : y * scale + h, x * scale : x * scale + w]
+            target.copy_(sr[..., dy : dy + h, dx : dx + w])
+    return out
+
