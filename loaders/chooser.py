@@ -35,7 +35,7 @@ class Chooser:
         if lag < 1:
             raise ValueError(f"a choice cannot see its own scores: feedback_lag {lag} is below 1")
         self.strategy, self._lag, self._epochs = strategy, lag, epochs
-        self._listens = type(strategy).observe is not Strategy.observe
+        self.listens = type(strategy).observe is not Strategy.observe
         self._epoch, self._step, self._steps = 0, 0, 0  # the next choice; steps 0: not begun
         self._made, self._seen = 0, 0  # choices made and steps observed since the run began
         self._chosen: deque[Choice] = deque()  # made, not consumed
@@ -51,10 +51,10 @@ class Chooser:
                 self._replayed += 1
                 return self._chosen[self._replayed - 1]
             due = self._made - self._lag + 1
-            self._change.wait_for(lambda: self._closed or not self._listens or self._has(due))
+            self._change.wait_for(lambda: self._closed or not self.listens or self._has(due))
             if self._closed:
                 return None
-            while self._listens and self._seen < due:
+            while self.listens and self._seen < due:
                 self.strategy.observe(*self._waiting.popleft())
                 self._seen += 1
             return self._choose()
@@ -85,7 +85,7 @@ class Chooser:
 
     def observe(self, rows: Array, scores: Scores) -> None:
         """Take the scores of the next global step, in position order."""
-        if self._listens:
+        if self.listens:
             with self._change:
                 self._waiting.append((rows.copy(), {k: np.array(v) for k, v in scores.items()}))
                 self._change.notify_all()
@@ -94,7 +94,7 @@ class Chooser:
         """Return where the consumer stands; small, unless the strategy keeps much itself."""
         with self._change:
             state: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "made": self._made}
-            if not self._listens:  # what lies ahead can be computed again
+            if not self.listens:  # what lies ahead can be computed again
                 if self._chosen:
                     state["epoch"], state["step"] = self._chosen[0].epoch, self._chosen[0].step
                 state["made"] -= len(self._chosen)
@@ -117,7 +117,7 @@ class Chooser:
             self._waiting = deque(tuple(pair) for pair in state.get("waiting", ()))
             self._replayed = 0
             self._steps = state.get("steps", 0)
-            if not self._listens and self._step:
+            if not self.listens and self._step:
                 self._steps = self.strategy.begin(self._epoch)
             self._closed = False
 

@@ -212,6 +212,11 @@ class Loader:
         """Give the strategy the scores of a whole global step, in position order, on every rank."""
         self._chooser.observe(self.rows(ids), scores)
 
+    @property
+    def listens(self) -> bool:
+        """True where the strategy wants scores."""
+        return self._chooser.listens
+
     def rows(self, ids: Array) -> Array:
         """Return the rows of the split that hold these ids."""
         return np.searchsorted(self.ids, ids)

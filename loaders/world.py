@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class World:
@@ -32,6 +36,14 @@ class World:
     def is_first(self) -> bool:
         """True on the one rank that writes."""
         return self.rank == 0
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows (B, …) of all ranks, in rank order."""
+        if self.size == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.size)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
 
     def threads(self) -> int:
         """Return this process's fair share of the cores it may run on."""

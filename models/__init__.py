@@ -6,8 +6,10 @@ only one network knows is an annotated argument of its `build` and is set by `--
 
 from __future__ import annotations
 
+import json
+import math
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType, ModuleType
@@ -73,6 +75,31 @@ class Recipe:
     validate_every: int = knob(0, "steps between validations; 0: at the end only")
     seed: int = knob(0, "seed of initialisation, order and every draw")
 
+    def facts(self) -> dict[str, Any]:
+        """Return the recipe in JSON's types."""
+        plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items()}
+        facts: dict[str, Any] = json.loads(json.dumps(plain))
+        return facts
+
+    def learning_rate(self, progress: float) -> float:
+        """Return the learning rate at a share of the run, 0 to 1."""
+        if progress < self.warmup:
+            return self.lr * progress / self.warmup
+        if self.schedule == "cosine":
+            part = (progress - self.warmup) / (1 - self.warmup)
+            return self.lr * 0.5 * (1 + math.cos(math.pi * part))
+        drops = sum(progress >= at for at in self.milestones) if self.schedule == "steps" else 0
+        return self.lr * self.gamma**drops
+
+    def optimise(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the recipe's optimiser over these parameters."""
+        decay = self.weight_decay
+        if self.optimiser == "sgd":
+            momentum = self.betas[0]
+            return torch.optim.SGD(parameters, self.lr, momentum, weight_decay=decay)
+        kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
+        return kind(parameters, self.lr, self.betas, weight_decay=decay)
+
 
 def families() -> list[str]:
     """Return the names of all network families."""
@@ -97,3 +124,31 @@ def build(family: str, **net: Any) -> torch.nn.Module:
     """Build a network; every key is checked by the caller against the signature of `build`."""
     network: torch.nn.Module = load(family).build(**net)
     return network
+
+
+def initialise(net: torch.nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Load weights strictly from a checkpoint of ours or of the network's authors.
+
+    Averaged weights are preferred in ours; published files hold `params` (whose scores the papers
+    give) and `params_ema`. ValueError, in one line, where they are those of another network.
+    """
+    state = checkpoint
+    if checkpoint.get("ema"):
+        averaged = checkpoint["ema"].items()
+        state = {k.removeprefix("module."): v for k, v in averaged if k != "n_averaged"}
+    else:
+        for key in ("model", "params", "params_ema"):
+            if isinstance(checkpoint.get(key), Mapping):
+                state = checkpoint[key]
+                break
+    own = net.state_dict()
+    wrong = [k for k in own if k in state and getattr(state[k], "shape", None) != own[k].shape]
+    differing = {"missing": own.keys() - state.keys(), "unexpected": state.keys() - own.keys()}
+    why = [f"{len(keys)} {what}, first {min(keys)}" for what, keys in differing.items() if keys]
+    if wrong:
+        k = wrong[0]
+        there = tuple(getattr(state[k], "shape", ()))
+        why.append(f"{k} has shape {there}, the network wants {tuple(own[k].shape)}")
+    if why:
+        raise ValueError(f"weights of another network: {'; '.join(why)}")
+    net.load_state_dict(state)

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from loaders import Batch, Dataset, Loader
+from loaders import Batch, Dataset, Loader, World
 from loaders.stages import Stage
 
 Array = npt.NDArray[Any]
@@ -53,8 +54,8 @@ class Task(ABC):
 
     # The metric that names the best checkpoint, larger is better.
     best: ClassVar[str]
-    # Samples on a rank at a time in evaluation; None: as in training.
-    evaluation_batch: ClassVar[int | None] = None
+    # Samples on a rank at a time in evaluation.
+    evaluation_batch: ClassVar[int] = 64
 
     def __init__(self, dataset: Dataset, net: torch.nn.Module) -> None:
         self.dataset, self.net = dataset, net
@@ -62,6 +63,10 @@ class Task(ABC):
     @abstractmethod
     def feed(self, training: bool) -> Feed:
         """Return fields and stages for training or for evaluation."""
+
+    def unusable(self, ids: Array) -> Array:
+        """Return which of these samples cannot be trained on (smaller than a crop)."""
+        return ids[:0]
 
     @abstractmethod
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:
@@ -80,6 +85,10 @@ class Task(ABC):
     def report(self, values: Mapping[str, Array]) -> dict[str, float]:
         """Summarise metrics over all samples: their means."""
         return {name: float(np.mean(value)) for name, value in values.items()}
+
+    def predict(self, net: Net, path: Path, out: Path) -> Path:
+        """Apply the network to one file, write the result into a folder and return its path."""
+        raise ValueError(f"task {type(self).__module__} cannot predict single files")
 
     def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return pictures (H, W, 3) uint8 of a few samples, by name."""
@@ -100,21 +109,50 @@ def load(name: str) -> type[Task]:
     return task
 
 
+def evaluation_loader(task: Task, split: str, world: World, **loading: Any) -> Loader:
+    """Return a loader that brings every sample of a split once, in order."""
+    return Loader(
+        task.dataset,
+        split=split,
+        **vars(task.feed(training=False)),
+        global_batch_size=task.evaluation_batch * world.size,
+        shuffle=False,
+        epochs=1,
+        world=world,
+        **loading,
+    )
+
+
 @torch.no_grad()
-def evaluate(task: Task, net: Net, loader: Loader) -> tuple[Array, dict[str, Array]]:
+def evaluate(task: Task, net: Net, split: str, **loading: Any) -> tuple[Array, dict[str, Array]]:
     """Return ids, ascending, and (N,) values of every metric: each sample once, on any ranks."""
+    loader = evaluation_loader(task, split, **loading)
     found: list[tuple[Array, dict[str, Array]]] = []
     for batch in loader:
         real = batch.weight.cpu().numpy() > 0
-        if not real.any():
-            continue
-        values = task.metrics(net, batch)
-        found.append((batch.id.numpy()[real], {k: v[real] for k, v in values.items()}))
+        if real.any():
+            values = task.metrics(net, batch)
+            found.append((batch.id.numpy()[real], {k: v[real] for k, v in values.items()}))
+    loader.close()
     if loader.world.size > 1:
         everyone: list[Any] = [None] * loader.world.size
         dist.all_gather_object(everyone, found)
         found = [part for rank in everyone for part in rank]
     ids = np.concatenate([part[0] for part in found])
     order = np.argsort(ids)
-    names_ = found[0][1]
-    return ids[order], {n: np.concatenate([p[1][n] for p in found])[order] for n in names_}
+    return ids[order], {
+        name: np.concatenate([part[1][name] for part in found])[order] for name in found[0][1]
+    }
+
+
+@torch.no_grad()
+def pictures(task: Task, net: Net, split: str, count: int = 4, **loading: Any) -> dict[str, Array]:
+    """Return the task's pictures of the first samples of a split."""
+    loader = evaluation_loader(task, split, **loading)
+    shown: dict[str, Array] = {}
+    for batch in loader:
+        shown |= task.panels(net, batch)
+        if len(shown) >= count:
+            break
+    loader.close()
+    return shown

@@ -8,11 +8,13 @@ of the BasicSR toolbox (8-bit, `scale` pixels shaved, Y unrounded). Legend: B ba
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 import tasks
@@ -48,8 +50,13 @@ class Task(tasks.Task):
     ) -> None:
         super().__init__(dataset, net)
         self.scale = int(net.scale)  # type: ignore[arg-type]
-        self.input = net.inputs["lr"]  # type: ignore[index]
-        self.lr, self.patch, self.fft_weight, self.tile = f"lr_x{self.scale}", patch, fft_weight, tile
+        self.input: Any = net.inputs["lr"]  # type: ignore[index]
+        self.lr, self.patch, self.fft_weight, self.tile = (
+            f"lr_x{self.scale}",
+            patch,
+            fft_weight,
+            tile,
+        )
         self._bicubic: dict[int, dict[str, float]] = {}
         for field in ("hr", self.lr):
             if field not in dataset.fields:
@@ -65,7 +72,7 @@ class Task(tasks.Task):
         moves = (Crop(height=self.patch, width=self.patch), Dihedral()) if training else ()
         return Feed(("hr", self.lr), (*moves, *ends), reference=self.lr)
 
-    def too_small(self, ids: Array) -> Array:
+    def unusable(self, ids: Array) -> Array:
         """Return which of these samples are smaller than a crop."""
         sides = self.dataset.pixels(self.lr).sizes(ids)
         return ids[(sides < self.patch).any(axis=1)]
@@ -116,6 +123,22 @@ class Task(tasks.Task):
         )
         return lr * std + mean
 
+    def predict(self, net: Net, path: Path, out: Path) -> Path:
+        """Enlarge one picture; grey stays grey, transparency is enlarged by bicubic."""
+        image = _opened(path)
+        alpha = image.getchannel("A") if "A" in image.getbands() else None
+        grey = image.mode in ("L", "LA")
+        lr = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None] / 255
+        device = next(self.net.parameters()).device
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.input.mean, self.input.std))
+        sr = Image.fromarray(to_image(self.upscale(net, ((lr - mean) / std).to(device))))
+        sr = sr.convert("L") if grey else sr
+        if alpha is not None:
+            sr.putalpha(Image.fromarray(upscale(np.array(alpha), self.scale)))
+        target = out / f"{path.stem}_x{self.scale}.png"
+        sr.save(target)
+        return target
+
     def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return LR nearest | bicubic | SR | HR, side by side, the middle of each image."""
         shown = {}
@@ -133,6 +156,22 @@ class Task(tasks.Task):
         """Return the means over images, and the gain over bicubic in dB."""
         means = super().report(values)
         return means | {"gain_db": means["psnr_y"] - means["bicubic_psnr_y"]}
+
+
+def _opened(path: Path) -> Image.Image:
+    """Open a picture upright as L, LA, RGB or RGBA; DataError where it is none."""
+    try:
+        image = ImageOps.exif_transpose(Image.open(path))
+        image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(path, "", f"cannot be read as an image ({error})") from None
+    if image.mode.startswith(("I", "F")):
+        raise DataError(path, "", f"has more than 8 bits a channel (mode {image.mode})")
+    has_alpha = "A" in image.getbands() or "transparency" in image.info
+    is_grey = image.mode in ("1", "L", "LA")
+    return image.convert(
+        {(0, 0): "RGB", (0, 1): "RGBA", (1, 0): "L", (1, 1): "LA"}[is_grey, has_alpha]
+    )
 
 
 def fft_l1(sr: Tensor, hr: Tensor) -> Tensor:
@@ -175,4 +214,3 @@ def tiled(net: Net, lr: Tensor, scale: int, tile: int, overlap: int = 48) -> Ten
             target = out[..., y * scale : y * scale + h, x * scale : x * scale + w]
             target.copy_(sr[..., dy : dy + h, dx : dx + w])
     return out
-

@@ -1,6 +1,6 @@
 """The run folder: one execution's recipe, log, checkpoints and report.
 
-    runs/<name>/recipe.json       what was asked for (with the model's name and the data's fingerprint)
+    runs/<name>/recipe.json       what was asked for, with the data's fingerprint
                 log.jsonl         one line per logged step or validation
                 events.out.*      TensorBoard
                 checkpoints/      step-00000100.pt …, best.pt

@@ -70,8 +70,9 @@ class Log:
 
     def pictures(self, step: int, panels: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Show pictures (H, W, 3) on TensorBoard."""
-        for name, picture in panels.items() if self._board else ():
-            self._board.add_image(name, picture, step, dataformats="HWC")
+        for name, picture in panels.items():
+            if self._board:
+                self._board.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush everything."""

@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, PngImagePlugin
+from torch import Tensor
 
+from loaders import Batch
+from tasks import Net, Task, pictures
 from tasks.run import Run
 
 Array = npt.NDArray[Any]
@@ -77,3 +81,45 @@ def _shown(kind: str, lines: list[dict[str, Any]]) -> list[str]:
     return [name for name in lines[-1] if "psnr" in name] or [
         name for name in lines[-1] if name not in {"time", "step", "kind"}
     ]
+
+
+def write(
+    run: Run, task: Task, net: Net, figures: Mapping[str, float], split: str, **loading: Any
+) -> dict[str, Path]:
+    """Write report.json, curves and panels of a finished run; returns their paths."""
+    facts = origin(run, split, task.dataset.manifest.fingerprint)
+    steps = [entry for entry in run.read_log() if entry.get("kind") == "step"]
+    waits = [entry["wait_share"] for entry in steps]
+    summary: dict[str, Any] = {"figures": dict(figures), "origin": facts}
+    if steps:
+        summary |= {"wait_share": float(np.mean(waits)), "last_step": steps[-1]}
+    paths = {"report": run.write_json("report.json", summary), "curves": curves(run, facts)}
+    shown = pictures(task, net, split, **loading)
+    if shown:
+        target = run.folder / "figures" / "panels.png"
+        paths["panels"] = save_picture(target, stack(list(shown.values())), facts)
+    return paths
+
+
+def contact_sheet(batch: Batch) -> Array:
+    """Return a batch as a picture: a row a sample, its image fields beside each other."""
+    fields = [v for v in batch.fields.values() if isinstance(v, Tensor) and v.ndim == 4]
+    rows = []
+    for i in range(len(batch)):
+        cells = [_picture(field[i]) for field in fields]
+        height = max(cell.shape[0] for cell in cells)
+        padded = [
+            np.pad(c, ((0, height - len(c)), (0, 4), (0, 0)), constant_values=255) for c in cells
+        ]
+        rows.append(np.concatenate(padded, axis=1))
+    return stack(rows)
+
+
+def _picture(image: Tensor) -> Array:
+    """Return one image of a batch as (H, W, 3) uint8, stretched to its own range if need be."""
+    values = image.float().cpu().numpy()
+    if image.dtype == torch.float32:  # normalised: channels first
+        values = values.transpose(1, 2, 0)
+    low, high = (0, 1) if 0 <= values.min() and values.max() <= 1 else (values.min(), values.max())
+    grey_levels = (255 * (values - low) / max(high - low, 1e-6)).round().astype(np.uint8)
+    return np.broadcast_to(grey_levels[..., :3], (*grey_levels.shape[:2], 3))

@@ -1,0 +1,172 @@
+"""`python -m tasks evaluate | predict | preview`: what a trained network is worth, and its use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import models
+import tasks
+from dataprep.manifest import DataError
+from loaders import Dataset, Loader, World
+from models import Recipe
+from tasks.run import Run, load_checkpoint, report
+
+Command = Callable[..., Any]
+root_option = click.option(
+    "--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]"
+)
+device_option = click.option(
+    "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
+)
+
+
+@click.group(context_settings={"show_default": True, "max_content_width": 100})
+def main() -> None:
+    """Judge, use and look at what was trained; RUN is a run folder, such as runs/shufflemixer."""
+
+
+def _plain_errors(command: Command) -> Command:
+    """Answer a user's mistake with one line and exit code 2."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except torch.OutOfMemoryError:
+            why = "out of memory: try --tile 256"
+        except (DataError, ValueError) as error:
+            why = str(error)
+        print(f"error: {why}", file=sys.stderr)
+        sys.exit(2)
+
+    return wrapped
+
+
+@main.command()
+@click.argument("run", type=Path)
+@click.option("--data", help="another built set  [default: the run's own]")
+@click.option("--split", "splits", multiple=True, help="repeatable  [default: all but train]")
+@click.option("--checkpoint", type=Path, help="[default: the run's best]")
+@click.option("--tile", default=0, help="LR pixels of a tile, for images too large for memory")
+@device_option
+@root_option
+@_plain_errors
+def evaluate(
+    run: Path,
+    data: str | None,
+    splits: tuple[str, ...],
+    checkpoint: Path | None,
+    tile: int,
+    device: str,
+    data_root: str | None,
+) -> None:
+    """Print the metrics of RUN on its validation split or on another set.
+
+    \b
+    python -m tasks evaluate runs/shufflemixer_demo
+    python -m tasks evaluate runs/shufflemixer --data srbench --split set5
+    """
+    folder = Run(run)
+    task, net = _restore(folder, checkpoint, device, data, data_root, tile)
+    own = task.dataset.manifest.splits
+    results = {}
+    for split in splits or [name for name in own if name != "train"]:
+        ids, values = tasks.evaluate(task, net, split, world=World(), device=device)
+        results[split] = task.report(values)
+        print(f"{task.dataset.manifest.name} {split}: {len(ids)} samples")
+        for name, value in results[split].items():
+            print(f"  {name:18} {value:.4f}")
+    facts = report.origin(folder, ", ".join(results), task.dataset.manifest.fingerprint)
+    name = f"evaluation-{task.dataset.manifest.name}.json"
+    path = folder.write_json(name, {"figures": results, "origin": facts})
+    print(f"written: {path}")
+
+
+@main.command()
+@click.argument("run", type=Path)
+@click.argument("images", nargs=-1, required=True, type=Path)
+@click.option("--out", default=Path("predictions"), type=Path, help="folder for the results")
+@click.option("--checkpoint", type=Path, help="[default: the run's best]")
+@click.option("--tile", default=0, help="LR pixels of a tile, for images too large for memory")
+@device_option
+@_plain_errors
+def predict(
+    run: Path, images: tuple[Path, ...], out: Path, checkpoint: Path | None, tile: int, device: str
+) -> None:
+    """Apply RUN to image files of any size, grey and transparent ones too.
+
+    \b
+    python -m tasks predict runs/shufflemixer photo.png --out enlarged
+    """
+    task, net = _restore(Run(run), checkpoint, device, None, None, tile)
+    out.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        for path in images:
+            print(task.predict(net, path, out))
+
+
+@main.command()
+@click.option("--model", required=True, type=click.Choice(sorted(models.recipes())), help="recipe")
+@click.option("--data", help="built set  [default: the recipe's]")
+@click.option("--split", help="[default: the recipe's training split]")
+@click.option("--out", default=Path("preview.png"), type=Path, help="picture to write")
+@click.option("--samples", default=8, help="samples to show")
+@root_option
+@_plain_errors
+def preview(
+    model: str,
+    data: str | None,
+    split: str | None,
+    out: Path,
+    samples: int,
+    data_root: str | None,
+) -> None:
+    """Write a picture of batches as the network will see them in training.
+
+    \b
+    python -m tasks preview --model shufflemixer_demo --data sample
+    """
+    family, recipe = models.recipes()[model]
+    dataset = Dataset(data or recipe.data, data_root)
+    net = models.build(family, **recipe.net)
+    task = tasks.load(recipe.task)(dataset, net, **recipe.task_options)
+    loader = Loader(
+        dataset,
+        split=split or recipe.train_split,
+        **vars(task.feed(training=True)),
+        global_batch_size=samples,
+        seed=recipe.seed,
+    )
+    batch = next(iter(loader))
+    facts = {"model": model, "ids": batch.id.tolist(), "data": dataset.manifest.fingerprint}
+    print(report.save_picture(out, report.contact_sheet(batch), facts))
+
+
+def _restore(
+    run: Run,
+    checkpoint: Path | None,
+    device: str,
+    data: str | None,
+    root: str | None,
+    tile: int,
+) -> tuple[tasks.Task, torch.nn.Module]:
+    """Return the task and the trained network of a run, ready to evaluate."""
+    facts = run.facts()
+    recipe = Recipe(**facts["recipe"])
+    net = models.build(facts["family"], **recipe.net)
+    models.initialise(net, load_checkpoint(checkpoint or run.best()))
+    options = dict(recipe.task_options) | ({"tile": tile} if tile else {})
+    dataset = Dataset(data or recipe.data, root)
+    task = tasks.load(recipe.task)(dataset, net, **options)
+    return task, net.to(device).eval()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,434 @@
+"""Train a recipe: `python train.py --model shufflemixer_demo`, or under torchrun on many devices.
+
+Every line of a step is in this file. The run folder (tasks/run) holds the recipe, the log and the
+checkpoints; the same command goes on where it stopped, on any number of ranks.
+
+Legend: B samples of this rank's part of a step, W ranks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import models
+import tasks
+from dataprep import flags
+from dataprep.manifest import DataError
+from loaders import Batch, Dataset, Loader, World
+from models import Recipe, knob
+from tasks.run import REQUEUE, Run, load_checkpoint
+from tasks.run import report as reports
+from tasks.run.log import Log
+from tasks.run.selection import Scored, gather, select
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How to run: free to change when a run goes on, unlike the recipe."""
+
+    micro_batch: int = knob(0, "samples on a rank at a time; 0: the rank's whole share")
+    engine: Literal["auto", "host", "dali"] = knob("auto", "loader engine")
+    threads: int = knob(0, "reading threads; 0: the rank's share of the cores")
+    prefetch: int = knob(2, "batches read ahead")
+    device: Literal["auto", "cpu", "cuda"] = knob("auto", "where to train")
+    compile: bool = knob(False, "compile the network")
+    log_every: int = knob(50, "steps between log lines")
+    checkpoint_every: int = knob(1000, "steps between checkpoints")
+    keep: int = knob(3, "numbered checkpoints kept")
+    on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
+
+
+class Stopped(Exception):
+    """A step cannot be done; the run was saved."""
+
+
+class Objective(nn.Module):
+    """Network and loss as one module: one DDP forward per micro-step."""
+
+    def __init__(self, task: tasks.Task, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self._task = net, task
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, bool, dict[str, Tensor]]:
+        """Return the loss, whether it is per sample (B,), and its terms."""
+        loss = self._task.loss(self.net, batch, step)
+        value = loss.per_sample if loss.per_sample is not None else loss.scalar
+        assert value is not None, "a task returns per_sample or scalar"
+        return value, loss.per_sample is not None, dict(loss.terms)
+
+
+class Trainer:
+    """One run on this rank."""
+
+    def __init__(self, model: str, recipe: Recipe, launch: Launch, run: Run, root: str | None):
+        self.recipe, self.launch, self.run = recipe, launch, run
+        self.world = World.from_environment()
+        self.device = self._device()
+        self.dataset = Dataset(recipe.data, root)
+        torch.manual_seed(recipe.seed)
+        family = models.recipes()[model][0]
+        self.net = models.build(family, **recipe.net).to(self.device)
+        self.task = tasks.load(recipe.task)(self.dataset, self.net, **recipe.task_options)
+        self.facts = {
+            "model": model,
+            "family": family,
+            "recipe": recipe.facts(),
+            "fingerprint": self.dataset.manifest.fingerprint,
+        }
+        self.loader = self._training_loader()
+        self.steps = recipe.steps or recipe.epochs * self.loader.steps
+        if not self.steps:
+            raise ValueError("say how long to train: --steps or --epochs")
+        self.optimiser = recipe.optimise(self.net.parameters())
+        if recipe.channels_last:
+            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = get_ema_multi_avg_fn(recipe.ema)
+        self.ema = (
+            AveragedModel(self.net, multi_avg_fn=average, use_buffers=True) if recipe.ema else None
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
+        net: Any = torch.compile(self.net) if launch.compile else self.net
+        self.objective: nn.Module = Objective(self.task, net)
+        self.ddp: DistributedDataParallel | None = None
+        if self.world.size > 1:
+            self.objective = self.ddp = DistributedDataParallel(self.objective)
+        self.step, self.best, self.skipped = 0, -math.inf, 0
+        self.stop = False
+        self.log = Log(None, 0, 0)
+
+    def _device(self) -> torch.device:
+        name = self.launch.device
+        if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+            return torch.device("cpu")
+        torch.cuda.set_device(self.world.local_rank)
+        torch.backends.cudnn.benchmark = True
+        return torch.device("cuda", self.world.local_rank)
+
+    def _training_loader(self) -> Loader:
+        recipe, feed = self.recipe, self.task.feed(training=True)
+        ids = self.dataset.split(recipe.train_split)
+        small = self.task.unusable(ids)
+        if len(small):
+            raise DataError(
+                self.dataset.folder,
+                recipe.train_split,
+                f"{len(small)} of {len(ids)} images are smaller than a crop, the first is"
+                f" {self.dataset.keys()[int(small[0])]!r}: choose a smaller --task patch=",
+            )
+        return Loader(
+            self.dataset,
+            split=recipe.train_split,
+            **vars(feed),
+            global_batch_size=recipe.global_batch_size,
+            seed=recipe.seed,
+            last=recipe.last,
+            strategy=recipe.strategy,
+            strategy_options=recipe.strategy_options,
+            feedback_lag=recipe.feedback_lag,
+            **self._loading(),
+        )
+
+    def _loading(self) -> dict[str, Any]:
+        names = ("engine", "threads", "prefetch")
+        flags_ = {name: getattr(self.launch, name) for name in names}
+        return flags_ | {"world": self.world, "device": self.device}
+
+    def train(self) -> None:
+        """Go on from the last checkpoint, if there is one, to the last step."""
+        self._start()
+        began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
+        batches = iter(self.loader)
+        while self.step < self.steps:
+            terms = self._step(next(batches))
+            self.log.advance(self.step)
+            if self.step % self.launch.log_every == 0 or self.step == self.steps:
+                spent = max(1e-9, time.perf_counter() - began)
+                done, wait = self.step - since, self.loader.wait_s - waited
+                self._log(terms, done * self.recipe.global_batch_size / spent, wait / spent)
+                began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
+            paused = time.perf_counter()
+            if self.stop:
+                break
+            if self.recipe.validate_every and self.step % self.recipe.validate_every == 0:
+                self.validate()
+            elif self.step % self.launch.checkpoint_every == 0:
+                self.save()
+            began += time.perf_counter() - paused  # speed and wait share are those of training
+        batches.close()  # type: ignore[attr-defined]
+        self._finish()
+
+    def _start(self) -> None:
+        first = self.world.is_first
+        latest = self.run.latest() if self.run.exists else None
+        if self.run.exists:
+            _refuse_changes(self.run.facts(), self.facts)
+        if latest:
+            self.load(load_checkpoint(latest))
+        elif first:
+            self.run.begin(self.facts)
+        for name in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(name, self._asked_to_stop)
+        if first:
+            (self.run.folder / REQUEUE).unlink(missing_ok=True)
+            self.run.log(kind="launch", step=self.step, ranks=self.world.size, **vars(self.launch))
+        self.log = Log(self.run if first else None, self.step, self.steps)
+        size, parameters = len(self.loader.ids), sum(p.numel() for p in self.net.parameters())
+        self.log.say(
+            f"{self.facts['model']}: {parameters:,} parameters, {size:,} samples, steps"
+            f" {self.step} to {self.steps} on {self.world.size} × {self.device.type}"
+        )
+
+    def _asked_to_stop(self, number: int, frame: object) -> None:
+        self.stop = True
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        """Do one optimiser update; returns the loss and its terms over the whole global step."""
+        recipe = self.recipe
+        _seed_step(recipe.seed, self.step, self.world.rank)
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate(self.step / self.steps)
+        chosen, seen = self._select(batch)
+        terms, scores = self._backward(chosen)
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), recipe.grad_clip or math.inf)
+        # An infinite gradient under fp16 is the scaler's business: it skips and halves its scale.
+        sound = terms["loss"].isfinite() & (norm.isfinite() | self.scaler.is_enabled())
+        if self._agreed(sound):
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            if self.ema:
+                self.ema.update_parameters(self.net)
+        else:
+            self._not_finite(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.loader.listens:
+            self.loader.observe(*(seen or gather(self.loader, batch, scores)))
+        return terms
+
+    def _backward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Add up the gradients of Σ w·loss / Σ w over micro-batches; returns terms and scores."""
+        parts = list(batch.split(self.launch.micro_batch or len(batch)))
+        sums: dict[str, Tensor] = {}
+        scores: list[Tensor] = []
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with contextlib.nullcontext() if last or not self.ddp else self.ddp.no_sync():
+                with self._autocast():
+                    value, per_sample, terms = self.objective(part, self.step)
+                # DDP averages over ranks, so each rank's sum counts W times its share.
+                share = part.weight * (self.world.size / batch.total)
+                loss = (share * value).sum() if per_sample else value / len(parts)
+                self.scaler.scale(loss).backward()
+            for name, term in {"loss": value.detach(), **terms}.items():
+                mean = (share * term).sum() if term.ndim else term / len(parts)
+                sums[name] = sums.get(name, 0) + mean / self.world.size
+            if per_sample:
+                scores.append(value.detach().float())
+        return sums, {"loss": torch.cat(scores)} if scores else {}
+
+    def _autocast(self) -> torch.autocast:
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
+        kind = kinds[self.recipe.precision]
+        return torch.autocast(self.device.type, kind, enabled=kind is not None)
+
+    def _select(self, batch: Batch) -> tuple[Batch, Scored | None]:
+        """Let a strategy that asks for it pick or weigh samples after a scoring pass."""
+        strategy = self.loader.strategy
+        if not (strategy.picks() or strategy.weighs()):
+            return batch, None
+        with torch.no_grad(), self._autocast():
+            parts = batch.split(self.launch.micro_batch or len(batch))
+            losses = [self.task.loss(self.net, part, self.step) for part in parts]
+        return select(self.loader, self.task, batch, losses)
+
+    def _agreed(self, sound: Tensor) -> bool:
+        """Share stop signals and soundness: all ranks do the same."""
+        flags_ = torch.stack([~sound, torch.tensor(self.stop, device=self.device)]).int()
+        if self.world.size > 1:
+            dist.all_reduce(flags_, dist.ReduceOp.MAX)
+        unsound, stop = flags_.tolist()
+        self.stop = bool(stop)
+        return not unsound
+
+    def _not_finite(self, batch: Batch) -> None:
+        self.skipped += 1
+        ids = ", ".join(str(int(i)) for i in batch.id[:8])
+        more = ", …" if len(batch) > 8 else ""
+        why = f"step {self.step}: loss or gradient is not finite; samples {ids}{more}"
+        if self.launch.on_non_finite == "stop":
+            self.save()
+            raise Stopped(f"{why}; checkpoint saved (go on with --on-non-finite skip)")
+        self.log.say(f"{why}; skipped, {self.skipped} so far")
+
+    def _log(self, terms: Mapping[str, Tensor], speed: float, wait: float) -> None:
+        values = torch.stack([term.double() for term in terms.values()])
+        waits = torch.tensor([wait], dtype=torch.double, device=self.device)
+        if self.world.size > 1:
+            dist.all_reduce(values)
+            dist.all_reduce(waits, dist.ReduceOp.MAX)  # the slowest rank holds up all others
+        facts = dict(zip(terms, values.tolist(), strict=True))
+        facts |= {"lr": self.optimiser.param_groups[0]["lr"], "samples_per_s": speed}
+        facts |= {"wait_share": float(waits), "memory_bytes": _memory(self.device)}
+        self.log.step(self.step, facts | ({"skipped": self.skipped} if self.skipped else {}))
+
+    def validate(self) -> dict[str, float]:
+        """Evaluate the averaged weights, show pictures, save; the best checkpoint is kept."""
+        net, split = self.evaluated().eval(), self.recipe.val_split
+        values = tasks.evaluate(self.task, net, split, **self._loading())[1]
+        report = self.task.report(values)
+        self.log.validation(self.step, report)
+        if self.world.is_first:
+            alone = self._loading() | {"world": World()}
+            self.log.pictures(self.step, tasks.pictures(self.task, net, split, **alone))
+        net.train()
+        improved = report[self.task.best] > self.best
+        self.best = max(self.best, report[self.task.best])
+        self.save(improved)
+        return report
+
+    def evaluated(self) -> nn.Module:
+        """Return the network that is judged: the averaged one where the recipe has one."""
+        return self.ema.module if self.ema else self.net
+
+    def save(self, best: bool = False) -> None:
+        """Write a checkpoint (rank 0); it fits any number of ranks."""
+        state = {
+            "step": self.step,
+            "best": self.best,
+            "skipped": self.skipped,
+            "facts": self.facts,
+            "model": self.net.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else {},
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "loader": self.loader.state(),
+        }
+        if self.world.is_first:
+            self.run.save(self.step, state, self.launch.keep, best)
+        if self.world.size > 1:
+            dist.barrier()
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take back a checkpoint."""
+        self.step, self.best, self.skipped = state["step"], state["best"], state["skipped"]
+        self.net.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.loader.load(state["loader"])
+
+    def initialise(self, path: Path) -> None:
+        """Start from the weights of a checkpoint, ours or of the network's authors."""
+        if not self.run.latest():
+            models.initialise(self.net, load_checkpoint(path))
+            if self.ema:
+                self.ema.module.load_state_dict(self.net.state_dict())
+
+    def _finish(self) -> None:
+        """Leave a marker if told to stop; else validate, write the report and say where it is."""
+        if self.step < self.steps:
+            self.save()
+            if self.world.is_first:
+                (self.run.folder / REQUEUE).touch()
+            self.log.say(f"told to stop: saved step {self.step}; the same command goes on")
+            return self.log.close()
+        figures = self.validate()
+        if self.world.is_first:
+            alone = self._loading() | {"world": World()}
+            split = self.recipe.val_split
+            paths = reports.write(self.run, self.task, self.evaluated(), figures, split, **alone)
+            self.log.say("  ".join(f"{name}: {path}" for name, path in paths.items()))
+        self.log.close()
+
+
+def _seed_step(seed: int, step: int, rank: int) -> None:
+    """Key torch's own randomness (dropout) by step and rank: a resumed run needs no RNG state."""
+    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+
+
+def _memory(device: torch.device) -> int:
+    """Return the largest memory held so far, in bytes: the GPU's, or this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """ValueError names what differs between a run's recipe and the one asked for."""
+    old, new = ({**facts["recipe"], "model": facts["model"]} for facts in (before, now))
+    changed = [f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in new if old.get(k) != new[k]]
+    if before["fingerprint"] != now["fingerprint"]:
+        changed.append("the data set has another fingerprint")
+    if changed:
+        raise ValueError(
+            f"this run has another recipe ({'; '.join(changed)}): choose another --run, or start"
+            " from its weights with --init"
+        )
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.option("--model", required=True, type=click.Choice(sorted(models.recipes())), help="recipe")
+@click.option("--run", "name", help="run folder's name  [default: the model's name]")
+@click.option("--runs", default="runs", type=Path, help="where run folders lie")
+@click.option("--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]")
+@click.option("--init", type=Path, help="start from these weights: a checkpoint of any run")
+@flags.options(Launch)
+@flags.options(Recipe)
+def main(
+    model: str, name: str | None, runs: Path, data_root: str | None, init: Path | None, **given: Any
+) -> None:
+    """Train a recipe; the same command goes on with a run that was stopped.
+
+    \b
+    python train.py --model shufflemixer_demo
+    torchrun --nproc-per-node=8 train.py --model shufflemixer --net scale=2 --precision bf16
+    """
+    try:
+        recipe = flags.replace(models.recipes()[model][1], given)
+        launch = flags.replace(Launch(), given)
+        _join()
+        trainer = Trainer(model, recipe, launch, Run(runs / (name or model)), data_root)
+        if init:
+            trainer.initialise(init)
+        trainer.train()
+    except torch.OutOfMemoryError:
+        _fail("out of memory: try a smaller --micro-batch (same result), or --precision bf16")
+    except (DataError, ValueError, Stopped) as error:
+        _fail(str(error))
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join() -> None:
+    world = World.from_environment()
+    if world.size > 1:
+        gpu = torch.cuda.is_available()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
+
+
+def _fail(why: str) -> None:
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
