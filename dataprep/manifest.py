@@ -72,7 +72,12 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All facts of one built set. `files` maps a relative path to its bytes and sha256."""
+    """All facts of one built set.
+
+    files: relative path -> bytes and sha256 of every file but this one.
+    statistics: pixel field -> mean and std of each channel over all samples, in the field's unit.
+    plan: fingerprint of source, options and raw listing; the same plan builds the same bytes.
+    """
 
     name: str
     source: str
@@ -87,6 +92,7 @@ class Manifest:
     classes: list[str] = field(default_factory=list)
     statistics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)
+    plan: str = ""
     format: int = FORMAT
 
     @property
@@ -101,14 +107,29 @@ class Manifest:
             path.write_text(text)
 
 
+def data_root(given: str | Path | None = None) -> Path:
+    """Return the folder of all built sets: given, else $NOSTALL_DATA, else ./data."""
+    return Path(given or os.environ.get("NOSTALL_DATA") or "data")
+
+
+def locate(name: str | Path, root: str | Path | None = None) -> Path:
+    """Return the folder of a set: a path is itself, a plain name lies under the data root."""
+    given = Path(name)
+    return given if len(given.parts) != 1 or ".." in given.parts else data_root(root) / given
+
+
 def load(folder: str | Path) -> Manifest:
-    """Read the manifest of a built set; DataError where it is missing, damaged or of another format."""
+    """Read the manifest of a built set; DataError where missing, damaged or of another format."""
     path = Path(folder) / FILE_NAME
     if not path.parent.is_dir():
-        raise DataError(path.parent, "", "no such set; `python -m dataprep list` shows what can be built")
+        raise DataError(
+            path.parent, "", "no such set; `python -m dataprep list` shows what there is"
+        )
     if not path.is_file():
         raise DataError(
-            path.parent, "", "not a complete set (no manifest.json); run its build again, it resumes"
+            path.parent,
+            "",
+            "not a complete set (no manifest.json); run its build again, it resumes",
         )
     try:
         facts = json.loads(path.read_text())

@@ -7,9 +7,11 @@ time, in any process and any order.
 
 from __future__ import annotations
 
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 from dataprep.manifest import Field
@@ -36,7 +38,10 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Base(ABC):
-    """What a source offers to the builder; everything else (shards, resume, hashes) is the builder's."""
+    """What a source offers; everything else (shards, resume, hashes) is the builder's.
+
+    `raw` is a Raw, also for a source that needs none: then it shows the current folder.
+    """
 
     summary: ClassVar[str]
     needs_raw: ClassVar[bool] = True
@@ -55,3 +60,26 @@ class Base(ABC):
     @abstractmethod
     def read(self, raw: Raw, entry: Entry) -> Iterator[Sample]:
         """Decode one entry into its samples (usually one); DataError where it is bad."""
+
+    def weigh(self, raw: Raw, entry: Entry) -> int:
+        """Estimate the bytes that an entry takes in the set, from headers at the most."""
+        return sum(raw.size(member) for member in entry.members.values())
+
+    def remarks(self, entries: Sequence[Entry]) -> list[str]:
+        """What a user should know before the build starts, one line each."""
+        return []
+
+    def seeds(self) -> dict[str, int]:
+        """Every seed that decides the set, by what it decides."""
+        return {}
+
+
+def names() -> list[str]:
+    """Return the names of all sources."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> type[Base]:
+    """Import one source."""
+    source: type[Base] = import_module(f"{__name__}.{name}").Source
+    return source

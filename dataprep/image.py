@@ -1,0 +1,154 @@
+"""Decode one image file to 8-bit RGB, or say why not: never a partial or silently changed image.
+
+What had to be done to reach RGB uint8 comes back as notes, which the builder counts.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+Pixels = npt.NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+PNG = b"\x89PNG\r\n\x1a\n"
+EXIF_ORIENTATION = 0x0112
+TIFF_BITS = 258
+
+# EXIF orientation -> what turns the stored pixels upright.
+TURNS: dict[int, Callable[[Any], Any]] = {
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: x[::-1].swapaxes(0, 1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: lambda x: x.swapaxes(0, 1)[::-1],
+}
+
+
+class Decoded(NamedTuple):
+    """RGB pixels (H, W, 3) and what was done to the file's own ones."""
+
+    pixels: Pixels
+    notes: tuple[str, ...]
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file of this name is taken for an image."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def decode(data: bytes) -> Decoded:
+    """Decode to (H, W, 3) uint8 RGB; ValueError says what is wrong with the file."""
+    _check_whole(data)
+    with _opened(data) as image:
+        try:
+            image.load()
+            turn = image.getexif().get(EXIF_ORIENTATION, 1)
+        except (OSError, ValueError, SyntaxError, EOFError, zlib.error, struct.error) as error:
+            raise ValueError(f"corrupt image ({error})") from None
+        notes = ["first of several frames"] if getattr(image, "n_frames", 1) > 1 else []
+        if _is_deep(data, image):
+            pixels, done = _eight_bits(data)
+        else:
+            pixels, done = _rgb(image)
+    notes += done
+    if turn in TURNS:
+        pixels = TURNS[turn](pixels)
+        notes.append("turned upright (EXIF)")
+    return Decoded(np.ascontiguousarray(pixels), tuple(notes))
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Return height and width from the header alone, as stored in the file (not turned)."""
+    with _opened(data) as image:
+        return image.height, image.width
+
+
+def _opened(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        # Broken EXIF and the like are warnings too: the pixels are what counts here.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(data))
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise ValueError(f"refused: too many pixels ({error})") from None
+        except UnidentifiedImageError:
+            raise ValueError("not an image, or corrupt from its first bytes on") from None
+        except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+            raise ValueError(f"corrupt image ({error})") from None
+
+
+def _check_whole(data: bytes) -> None:
+    """Check what the decoders do not: every checksum of a PNG, the end mark of a JPEG."""
+    if data[:8] == PNG:
+        _check_png(data)
+    elif data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
+        raise ValueError("corrupt image (the JPEG has no end mark: cut short)")
+
+
+def _check_png(data: bytes) -> None:
+    at = 8
+    view = memoryview(data)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        # The decoders skip the checksums of pixel chunks.
+        if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            raise ValueError(f"corrupt image (PNG chunk {kind!r} at byte {at}: bad checksum)")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise ValueError("corrupt image (the PNG ends before its last chunk: cut short)")
+
+
+def _is_deep(data: bytes, image: Image.Image) -> bool:
+    """Return whether the file has more than 8 bits a channel; Pillow drops the lower ones."""
+    if data[:8] == PNG:
+        return data[24:25] == b"\x10"
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(TIFF_BITS, (8,))  # type: ignore[attr-defined]
+        return bool(max(bits) == 16)
+    return False
+
+
+def _eight_bits(data: bytes) -> tuple[Pixels, list[str]]:
+    deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if deep is None or deep.dtype != np.uint16:
+        raise ValueError("corrupt image (16-bit pixels cannot be decoded)")
+    # 65535 = 255 × 257: this is stored / 257, rounded, without leaving 32 bits.
+    pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    notes = ["16 bits rounded to 8"]
+    if pixels.ndim == 2:
+        return np.stack([pixels] * 3, axis=2), [*notes, "grey replicated to RGB"]
+    if pixels.shape[2] == 4:
+        notes.append("alpha dropped")
+    return pixels[:, :, 2::-1], notes
+
+
+def _rgb(image: Image.Image) -> tuple[Pixels, list[str]]:
+    notes = []
+    if image.mode in ("P", "PA"):
+        notes.append("palette expanded")
+    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA"):
+        notes.append("alpha dropped")
+        image = image.convert("RGBA") if image.mode in ("P", "PA") else image
+    if image.mode in ("1", "L", "LA"):
+        notes.append("grey replicated to RGB")
+    elif image.mode not in ("P", "PA", "RGB", "RGBA"):
+        raise ValueError(f"colour mode {image.mode} is not supported: convert it to RGB first")
+    image.info.pop("transparency", None)
+    return np.asarray(image.convert("RGB")), notes

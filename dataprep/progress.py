@@ -1,0 +1,68 @@
+"""Say how a long work gets on: a bar on a terminal, plain timed lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+EVERY_S = 10.0
+
+
+class Progress:
+    """Count items and bytes; print to stderr. `done` items were finished by an earlier run."""
+
+    def __init__(self, label: str, total: int, done: int = 0, unit: str = "images") -> None:
+        self.label, self.total, self.done, self.unit = label, total, done, unit
+        self._first, self._bytes = done, 0
+        self._start = self._said = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}")
+
+    def add(self, items: int, size_bytes: int) -> None:
+        """Count finished items."""
+        self.done += items
+        self._bytes += size_bytes
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{self._bytes_per_s() / 1e6:.0f} MB/s", refresh=False)
+            self._bar.update(items)
+        elif time.monotonic() - self._said >= EVERY_S:
+            self._said = time.monotonic()
+            self._line()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif kind is None:
+            self._line()
+
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._start, 1e-6)
+
+    def _bytes_per_s(self) -> float:
+        return self._bytes / self._seconds()
+
+    def _line(self) -> None:
+        rate = (self.done - self._first) / self._seconds()
+        left = (self.total - self.done) / rate if rate else 0.0
+        state = f"ETA {clock(left)}" if self.done < self.total else f"in {clock(self._seconds())}"
+        sys.stderr.write(
+            f"{time.strftime('%H:%M:%S')} {self.label}: {self.done:,} of {self.total:,} {self.unit}"
+            f" · {rate:,.1f} {self.unit}/s · {self._bytes_per_s() / 1e6:,.0f} MB/s · {state}\n"
+        )
+        sys.stderr.flush()
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as h:mm:ss, or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
