@@ -1,8 +1,9 @@
 """Compiled kernels: crop, turn and convert in one pass from the file to the batch, without the GIL.
 
-Bytes come by `pread`, not by a memory map: a map that meets a truncated file or an I/O error kills
-the process (SIGBUS), and a page fault under it stops every Python thread. Measured on 256 px crops
-of 2040×1356 images, pread costs 15 % more than a map. Compiled once, then kept on disk.
+Bytes come by `preadv`, not by a memory map: a map that meets a truncated file or an I/O error kills
+the process (SIGBUS), and a page fault under it stops every Python thread. Measured on a 256 px crop
+of a 2040×1356 image: copying from a map 0.03 ms, preadv 0.08 ms, a pread for each row 0.20 ms.
+Compiled once, then kept on disk.
 
 A dihedral code is 1 (flip x) + 2 (flip y) + 4 (then transpose). Legend: B batch, C channels, H W
 pixels of the output.
@@ -21,10 +22,18 @@ Array = npt.NDArray[Any]
 # Found by LLVM among the process's own symbols, so the compiled kernels can be cached on disk.
 _SIGNATURE = types.intp(types.int32, types.uintp, types.uintp, types.int64)
 _pread: Any = types.ExternalFunction("pread", _SIGNATURE)
+_VECTORED = types.intp(types.int32, types.uintp, types.int32, types.int64)
+_preadv: Any = types.ExternalFunction("preadv", _VECTORED)
 
-# A gap between two rows shorter than this is cheaper to read than to skip by a system call.
-_GAP_BYTES = 2048
-# One band of rows: small enough to stay in a core's second-level cache.
+# The gap between two rows of a crop: up to the first size it is cheapest to read along, up to the
+# second to read into a place for all gaps, from there on to skip by a system call for each row.
+_SMALL_GAP_BYTES = 2048
+_GAP_BYTES = 12288
+# Rows of one vectored read: two vectors each, of the 1,024 that a call may hold.
+_VECTOR_ROWS = 128
+# Rows that are transposed together: their cache lines must stay in the first-level cache.
+_BLOCK = 64
+# One band of rows; with its transposed copy it stays in a core's second-level cache.
 SCRATCH_BYTES = 1 << 18
 
 
@@ -41,11 +50,31 @@ def _fill(fd: int, scratch: Array, at: int, size: int, offset: int) -> bool:
 
 
 @njit(nogil=True, cache=True)
+def _gather(fd: int, to: int, start: int, stride: int, row_bytes: int, rows: int) -> bool:
+    """Read rows back to back to address `to` in one call; False where it brought less."""
+    gap = stride - row_bytes
+    # Every gap lands in the same few kilobytes, which stay in the first-level cache.
+    gaps, vectors = np.empty(gap, np.uint8), np.empty((2 * rows, 2), np.uint64)
+    for y in range(rows):
+        vectors[2 * y, 0], vectors[2 * y, 1] = to + y * row_bytes, row_bytes
+        vectors[2 * y + 1, 0], vectors[2 * y + 1, 1] = gaps.ctypes.data, gap
+    got = _preadv(fd, vectors.ctypes.data, 2 * rows - 1, start)
+    return bool(got == rows * stride - gap)
+
+
+@njit(nogil=True, cache=True)
 def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: int) -> bool:
     """Read rows back to back into out; False at the file's end or on an error."""
     if stride == row_bytes:
         return _fill(fd, out, 0, rows * row_bytes, start)
-    for y in range(rows):
+    done = 0
+    while done < rows and stride - row_bytes <= _GAP_BYTES:
+        count = min(_VECTOR_ROWS, rows - done)
+        to = out.ctypes.data + done * row_bytes
+        if not _gather(fd, to, start + done * stride, stride, row_bytes, count):
+            break  # an interrupted call or the end of the file: row by row it shows which
+        done += count
+    for y in range(done, rows):
         if not _fill(fd, out, y * row_bytes, row_bytes, start + y * stride):
             return False
     return True
@@ -54,7 +83,7 @@ def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: in
 @njit(nogil=True, cache=True)
 def _band(fd: int, scratch: Array, start: int, stride: int, row_bytes: int, rows: int) -> int:
     """Read rows into scratch; returns the bytes between two of them there, or -1."""
-    if stride - row_bytes <= _GAP_BYTES and (rows - 1) * stride + row_bytes <= scratch.nbytes:
+    if stride - row_bytes <= _SMALL_GAP_BYTES and (rows - 1) * stride + row_bytes <= scratch.nbytes:
         whole = _fill(fd, scratch, 0, (rows - 1) * stride + row_bytes, start)
         return stride if whole else -1
     return row_bytes if _rows(fd, scratch, start, stride, row_bytes, rows) else -1
@@ -82,8 +111,8 @@ def _line_rgb(
             g[x] = pixels[3 * x + 1] * a1 + b1
             b[x] = pixels[3 * x + 2] * a2 + b2
         return
-    for x in range(len(r)):
-        i = np.uint64(first) + np.uint64(x) * np.uint64(step)
+    for x in range(len(r)):  # backwards: a step known here is vectorised, a variable one is not
+        i = np.uint64(first) - np.uint64(x) * np.uint64(3)
         r[x] = src[i] * a0 + b0
         g[x] = src[i + np.uint64(1)] * a1 + b1
         b[x] = src[i + np.uint64(2)] * a2 + b2
@@ -104,42 +133,86 @@ def _store_line(
 
 
 @njit(nogil=True, cache=True)
-def _store_float(
-    src: Array, pitch: int, y0: int, rows: int, code: int, scale: Array, bias: Array, out: Array
-) -> None:
-    """Write source rows y0… (pitch values apart) into out (C, H, W), turned by a dihedral code."""
-    channels, height, width = out.shape
-    if code & 4:  # transposed: source row y is output column y, source column x output row x
-        ox = width - y0 - rows if code & 2 else y0
-        first, step = ((rows - 1) * pitch, -pitch) if code & 2 else (0, pitch)
+def _transpose(src: Array, pitch: int, rows: int, code: int, out: Array) -> None:
+    """Copy source rows (pitch values apart) to the columns of out (H, rows, C), flipped by code."""
+    height, channels = out.shape[0], out.shape[2]
+    for first in range(0, rows, _BLOCK):
+        last = min(first + _BLOCK, rows)
         for oy in range(height):
             x = height - 1 - oy if code & 1 else oy
-            _store_line(src, first + x * channels, step, scale, bias, out, oy, ox, rows)
-    else:
-        x, step = (width - 1, -channels) if code & 1 else (0, channels)
-        for y in range(rows):
-            oy = height - 1 - y0 - y if code & 2 else y0 + y
-            first = y * pitch + x * channels
-            _store_line(src, first, step, scale, bias, out, oy, 0, width)
+            for ox in range(first, last):
+                y = rows - 1 - ox if code & 2 else ox
+                i = np.uint64(y * pitch + x * channels)
+                if channels == 3:  # unrolled: half of the time
+                    out[oy, ox, 0] = src[i]
+                    out[oy, ox, 1] = src[i + np.uint64(1)]
+                    out[oy, ox, 2] = src[i + np.uint64(2)]
+                else:
+                    for c in range(channels):
+                        out[oy, ox, c] = src[i + np.uint64(c)]
 
 
 @njit(nogil=True, cache=True)
-def _store_raw(src: Array, pitch: int, y0: int, rows: int, code: int, out: Array) -> None:
+def _mirror(row: Array, out: Array) -> None:
+    """Copy a row to out (W, C) from right to left."""
+    width, channels = out.shape
+    for ox in range(width):
+        i = np.uint64((width - 1 - ox) * channels)
+        if channels == 3:
+            out[ox, 0] = row[i]
+            out[ox, 1] = row[i + np.uint64(1)]
+            out[ox, 2] = row[i + np.uint64(2)]
+        else:
+            for c in range(channels):
+                out[ox, c] = row[i + np.uint64(c)]
+
+
+@njit(nogil=True, cache=True)
+def _store_float(
+    band: Array,
+    pitch: int,
+    y0: int,
+    rows: int,
+    code: int,
+    scale: Array,
+    bias: Array,
+    spare: Array,
+    out: Array,
+) -> None:
+    """Write source rows y0… (pitch values apart) into out (C, H, W), turned by a dihedral code."""
+    channels, height, width = out.shape
+    if code & 4:  # source row y becomes output column y
+        turned = spare[: height * rows * channels]
+        _transpose(band, pitch, rows, code, turned.reshape(height, rows, channels))
+        ox = width - y0 - rows if code & 2 else y0
+        for oy in range(height):
+            _store_line(turned, oy * rows * channels, channels, scale, bias, out, oy, ox, rows)
+        return
+    first, step = ((width - 1) * channels, -channels) if code & 1 else (0, channels)
+    top = height - y0 - rows if code & 2 else y0
+    for oy in range(rows):  # downwards in the output: writing upwards takes three times as long
+        y = rows - 1 - oy if code & 2 else oy
+        _store_line(band, first + y * pitch, step, scale, bias, out, top + oy, 0, width)
+
+
+@njit(nogil=True, cache=True)
+def _store_raw(band: Array, pitch: int, y0: int, rows: int, code: int, out: Array) -> None:
     """Write source rows y0… (pitch values apart) into out (H, W, C), turned by a dihedral code."""
     height, width, channels = out.shape
     if code & 4:
-        height, width = width, height
-    for y in range(rows):
-        oy = height - 1 - y0 - y if code & 2 else y0 + y
-        for x in range(width):
-            ox = width - 1 - x if code & 1 else x
-            i = np.uint64(y * pitch + x * channels)
-            for c in range(channels):
-                value = src[i + np.uint64(c)]
-                if code & 4:
-                    out[ox, oy, c] = value
-                else:
-                    out[oy, ox, c] = value
+        ox = width - y0 - rows if code & 2 else y0
+        _transpose(band, pitch, rows, code, out[:, ox : ox + rows])
+        return
+    top = height - y0 - rows if code & 2 else y0
+    for oy in range(rows):
+        y = rows - 1 - oy if code & 2 else oy
+        row = band[y * pitch : y * pitch + width * channels]
+        if code & 1:
+            _mirror(row, out[top + oy])
+        else:
+            line = out[top + oy].reshape(-1)
+            for i in range(len(row)):
+                line[i] = row[i]
 
 
 @njit(nogil=True, cache=True)
@@ -161,6 +234,7 @@ def read_float(
     buffer in the dtype of the source. Returns -1, or the sample that could not be read.
     """
     item, channels = scratch.itemsize, out.shape[1]
+    spare = np.empty_like(scratch)
     for i in range(len(fds)):
         row_bytes = boxes[i, 1] * channels * item
         at_once = max(1, scratch.nbytes // row_bytes)
@@ -169,7 +243,7 @@ def read_float(
             pitch = _band(fds[i], scratch, starts[i] + y * strides[i], strides[i], row_bytes, rows)
             if pitch < 0:
                 return i
-            _store_float(scratch, pitch // item, y, rows, codes[i], scale, bias, out[i])
+            _store_float(scratch, pitch // item, y, rows, codes[i], scale, bias, spare, out[i])
     return -1
 
 
