@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import resource
 import signal
 import sys
 import time
@@ -24,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 import models
 import tasks
@@ -34,7 +33,7 @@ from loaders import Batch, Dataset, Loader, World, strategies
 from models import Recipe, knob
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
-from tasks.run.log import Log
+from tasks.run.log import Log, peak_memory
 from tasks.run.selection import Scored, gather, select
 
 
@@ -49,6 +48,7 @@ class Launch:
     device: Literal["auto", "cpu", "cuda"] = knob("auto", "where to train")
     compile: bool = knob(False, "compile the network")
     log_every: int = knob(50, "steps between log lines")
+    log_ids: bool = knob(False, "log the ids of every logged step, in order")
     checkpoint_every: int = knob(1000, "steps between checkpoints")
     keep: int = knob(3, "numbered checkpoints kept")
     on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
@@ -97,8 +97,8 @@ class Trainer:
             raise ValueError("say how long to train: --steps or --epochs")
         self.optimiser = recipe.optimise(self.net.parameters())
         if recipe.channels_last:
-            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average = get_ema_multi_avg_fn(recipe.ema)
+            self.net = self.net.to(memory_format=torch.channels_last)
+        average = models.averaging(recipe.ema)
         self.ema = (
             AveragedModel(self.net, multi_avg_fn=average, use_buffers=True) if recipe.ema else None
         )
@@ -122,15 +122,7 @@ class Trainer:
 
     def _training_loader(self) -> Loader:
         recipe, feed = self.recipe, self.task.feed(training=True)
-        ids = self.dataset.split(recipe.train_split)
-        small = self.task.unusable(ids)
-        if len(small):
-            raise DataError(
-                self.dataset.folder,
-                recipe.train_split,
-                f"{len(small)} of {len(ids)} images are smaller than a crop, the first is"
-                f" {self.dataset.keys()[int(small[0])]!r}: choose a smaller --task patch=",
-            )
+        self.task.check(recipe.train_split)
         return Loader(
             self.dataset,
             split=recipe.train_split,
@@ -155,29 +147,32 @@ class Trainer:
         began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
         batches = iter(self.loader)
         while self.step < self.steps:
-            terms = self._step(next(batches))
+            batch = next(batches)
+            terms = self._step(batch)
             self.log.advance(self.step)
             if self.step % self.launch.log_every == 0 or self.step == self.steps:
                 spent = max(1e-9, time.perf_counter() - began)
                 done, wait = self.step - since, self.loader.wait_s - waited
-                self._log(terms, done * self.recipe.global_batch_size / spent, wait / spent)
+                speed = done * self.recipe.global_batch_size / spent
+                self._log(batch, terms, speed, wait / spent)
                 began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
             paused = time.perf_counter()
             if self.stop:
                 break
-            if self.recipe.validate_every and self.step % self.recipe.validate_every == 0:
+            every = self.recipe.validate_every
+            if every and self.step % every == 0 and self.step < self.steps:
                 self.validate()
             elif self.step % self.launch.checkpoint_every == 0:
                 self.save()
             began += time.perf_counter() - paused  # speed and wait share are those of training
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
         self._finish()
 
     def _start(self) -> None:
         first = self.world.is_first
         latest = self.run.latest() if self.run.exists else None
         if self.run.exists:
-            _refuse_changes(self.run.facts(), self.facts)
+            self.run.refuse_changes(self.facts)
         if latest:
             self.load(load_checkpoint(latest))
         elif first:
@@ -200,7 +195,8 @@ class Trainer:
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         """Do one optimiser update; returns the loss and its terms over the whole global step."""
         recipe = self.recipe
-        _seed_step(recipe.seed, self.step, self.world.rank)
+        # Torch's own randomness (dropout) is keyed too: a resumed run needs no generator's state.
+        torch.manual_seed((recipe.seed * 1_000_003 + self.step) * 4099 + self.world.rank)
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate(self.step / self.steps)
         chosen, seen = self._select(batch)
@@ -269,15 +265,15 @@ class Trainer:
 
     def _not_finite(self, batch: Batch) -> None:
         self.skipped += 1
-        ids = ", ".join(str(int(i)) for i in batch.id[:8])
-        more = ", …" if len(batch) > 8 else ""
-        why = f"step {self.step}: loss or gradient is not finite; samples {ids}{more}"
+        ids = gather(self.loader, batch, {})[0]
+        listed = ", ".join(map(str, ids[:8])) + ", …" * (len(ids) > 8)
+        why = f"step {self.step}: loss or gradient is not finite; samples {listed}"
         if self.launch.on_non_finite == "stop":
             self.save()
             raise Stopped(f"{why}; checkpoint saved (go on with --on-non-finite skip)")
         self.log.say(f"{why}; skipped, {self.skipped} so far")
 
-    def _log(self, terms: Mapping[str, Tensor], speed: float, wait: float) -> None:
+    def _log(self, batch: Batch, terms: Mapping[str, Tensor], speed: float, wait: float) -> None:
         values = torch.stack([term.double() for term in terms.values()])
         waits = torch.tensor([wait], dtype=torch.double, device=self.device)
         if self.world.size > 1:
@@ -285,15 +281,17 @@ class Trainer:
             dist.all_reduce(waits, dist.ReduceOp.MAX)  # the slowest rank holds up all others
         facts = dict(zip(terms, values.tolist(), strict=True))
         facts |= {"lr": self.optimiser.param_groups[0]["lr"], "samples_per_s": speed}
-        facts |= {"wait_share": float(waits), "memory_bytes": _memory(self.device)}
-        self.log.step(self.step, facts | ({"skipped": self.skipped} if self.skipped else {}))
+        facts |= {"wait_share": float(waits), "memory_bytes": peak_memory(self.device)}
+        facts |= {"skipped": self.skipped} if self.skipped else {}
+        ids = gather(self.loader, batch, {})[0].tolist() if self.launch.log_ids else None
+        self.log.step(self.step, facts, ids)
 
     def validate(self) -> dict[str, float]:
         """Evaluate the averaged weights, show pictures, save; the best checkpoint is kept."""
         net, split = self.evaluated().eval(), self.recipe.val_split
         values = tasks.evaluate(self.task, net, split, **self._loading())[1]
         report = self.task.report(values)
-        self.log.validation(self.step, report)
+        self.log.validation(self.step, report, self.task.headline)
         if self.world.is_first:
             alone = self._loading() | {"world": World()}
             self.log.pictures(self.step, tasks.pictures(self.task, net, split, **alone))
@@ -359,34 +357,9 @@ class Trainer:
         self.log.close()
 
 
-def _seed_step(seed: int, step: int, rank: int) -> None:
-    """Key torch's own randomness (dropout) by step and rank: a resumed run needs no RNG state."""
-    torch.manual_seed((seed * 1_000_003 + step) * 4099 + rank)
-
-
-def _memory(device: torch.device) -> int:
-    """Return the largest memory held so far, in bytes: the GPU's, or this process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """ValueError names what differs between a run's recipe and the one asked for."""
-    old, new = ({**facts["recipe"], "model": facts["model"]} for facts in (before, now))
-    changed = [f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in new if old.get(k) != new[k]]
-    if before["fingerprint"] != now["fingerprint"]:
-        changed.append("the data set has another fingerprint")
-    if changed:
-        raise ValueError(
-            f"this run has another recipe ({'; '.join(changed)}): choose another --run, or start"
-            " from its weights with --init"
-        )
-
-
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
 @click.option("--model", required=True, type=click.Choice(sorted(models.recipes())), help="recipe")
-@click.option("--run", "name", help="run folder's name  [default: the model's name]")
+@click.option("--name", help="run folder's name  [default: the model's name]")
 @click.option("--runs", default="runs", type=Path, help="where run folders lie")
 @click.option("--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]")
 @click.option("--init", type=Path, help="start from these weights: a checkpoint of any run")
@@ -427,7 +400,9 @@ def _checked(model: str, given: Mapping[str, Any]) -> Recipe:
         "task_options": tasks.load(recipe.task),
         "strategy_options": strategies.load(recipe.strategy),
     }
-    typed = {name: flags.typed(getattr(recipe, name), taker) for name, taker in takers.items()}
+    typed: dict[str, Any] = {
+        name: flags.typed(getattr(recipe, name), taker) for name, taker in takers.items()
+    }
     return dataclasses.replace(recipe, **typed)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -107,7 +107,7 @@ class Loader:
         """Global steps of an epoch in plain order (a strategy may shorten it)."""
         return self.strategy.order.steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         free: queue.Queue[int | None] = queue.Queue()
         ready: queue.Queue[tuple[int, Batch] | BaseException | None] = queue.Queue()
         for slot in range(self._slots):

@@ -54,6 +54,8 @@ class Task(ABC):
 
     # The metric that names the best checkpoint, larger is better.
     best: ClassVar[str]
+    # Metrics shown in a line; (): all.
+    headline: ClassVar[tuple[str, ...]] = ()
     # Samples on a rank at a time in evaluation.
     evaluation_batch: ClassVar[int] = 64
 
@@ -64,9 +66,8 @@ class Task(ABC):
     def feed(self, training: bool) -> Feed:
         """Return fields and stages for training or for evaluation."""
 
-    def unusable(self, ids: Array) -> Array:
-        """Return which of these samples cannot be trained on (smaller than a crop)."""
-        return ids[:0]
+    def check(self, split: str) -> None:  # noqa: B027
+        """Refuse a training split that this task cannot use, with a DataError."""
 
     @abstractmethod
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:

@@ -37,6 +37,7 @@ class Task(tasks.Task):
     """
 
     best = "psnr_y"
+    headline = ("psnr_y", "bicubic_psnr_y", "gain_db", "ssim_y")
     evaluation_batch = 1  # images differ in size
 
     def __init__(
@@ -72,10 +73,18 @@ class Task(tasks.Task):
         moves = (Crop(height=self.patch, width=self.patch), Dihedral()) if training else ()
         return Feed(("hr", self.lr), (*moves, *ends), reference=self.lr)
 
-    def unusable(self, ids: Array) -> Array:
-        """Return which of these samples are smaller than a crop."""
-        sides = self.dataset.pixels(self.lr).sizes(ids)
-        return ids[(sides < self.patch).any(axis=1)]
+    def check(self, split: str) -> None:
+        """Count the images that are smaller than a crop."""
+        ids = self.dataset.split(split)
+        small = ids[(self.dataset.pixels(self.lr).sizes(ids) < self.patch).any(axis=1)]
+        if len(small):
+            raise DataError(
+                self.dataset.folder,
+                split,
+                f"{len(small)} of {len(ids)} images are smaller than a crop of {self.patch} LR"
+                f" pixels, the first is {self.dataset.keys()[int(small[0])]!r}: choose a smaller"
+                " --task patch=",
+            )
 
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:
         """Return L1 + fft_weight × FFT-L1 per sample, on the unclamped output."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from toys import FAMILIES, Brighten, Family, Hardest, N
+from toys import FAMILIES, Brighten, Family, Hardest, N, built
 
 from dataprep.manifest import DataError
 from loaders import Batch, Dataset, Loader, Points, World
@@ -27,7 +27,7 @@ EPOCHS = 3
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
     root = tmp_path_factory.mktemp("sets")
-    return {name: family.built(root / name) for name, family in FAMILIES.items()}
+    return {name: built(family.source, root / name) for name, family in FAMILIES.items()}
 
 
 @pytest.fixture(params=FAMILIES)
@@ -270,7 +270,7 @@ def test_state_refuses_other_data(sets: dict[str, Dataset]) -> None:
 def test_truncated_shard_is_an_error(tmp_path: Path) -> None:
     """At open, and when the file shrinks under a running loader: never a crash, never zeros."""
     family = FAMILIES["labels"]
-    dataset = family.built(tmp_path / "set")
+    dataset = built(family.source, tmp_path / "set")
     loader = open_loaders(dataset, family, 1, strategy=Strategy, prefetch=0)[0]
     batches = iter(loader)
     next(batches)

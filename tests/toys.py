@@ -177,6 +177,31 @@ class Hardest(strategies.Strategy):
         self.losses, self.used = np.array(state["losses"]), np.array(state["used"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class SuperResolution(Toy):
+    """What the superres task wants, tiny: 9 pictures to train on, 3 to validate."""
+
+    def entries(self, raw: Raw) -> list[Entry]:
+        return [Entry(f"{i:03d}", "val" if i > 8 else "train", {}) for i in range(12)]
+
+    def fields(self) -> dict[str, Field]:
+        image = {"kind": "image", "dtype": "uint8", "shape": (None, None, 3), "scale": PIXEL}
+        return {"hr": Field(**image, pitch=1), "lr_x2": Field(**image, pitch=2)}
+
+    def one(self, i: int) -> dict[str, Any]:
+        y, x = np.mgrid[0 : 40 + i, 0 : 47 - i]
+        waves = [np.sin(y / (2 + c) + i) * np.cos(x / (3 + i % 4)) for c in range(3)]
+        hr = np.round(127 + 120 * np.stack(waves, axis=-1)).astype(np.uint8)
+        return {"hr": hr, "lr_x2": downscale(hr, 2)}
+
+
+def built(source: Base, folder: Path, workers: int = 1) -> Dataset:
+    """Build a toy into a folder, or open it where it is built."""
+    if not (folder / "manifest.json").exists():
+        build(source, None, folder, workers=workers)
+    return Dataset(folder)
+
+
 @dataclass(frozen=True)
 class Family:
     """A toy source, how it is loaded and what must hold for each batch."""
@@ -184,12 +209,6 @@ class Family:
     source: Toy
     check: Callable[[Batch, Dataset], None]
     settings: dict[str, Any] = field(default_factory=dict)
-
-    def built(self, folder: Path, workers: int = 1) -> Dataset:
-        """Build the set into a folder, or open it where it is built."""
-        if not (folder / "manifest.json").exists():
-            build(self.source, None, folder, workers=workers)
-        return Dataset(folder)
 
 
 def check_pairs(batch: Batch, dataset: Dataset) -> None:

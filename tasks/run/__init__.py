@@ -57,6 +57,19 @@ class Run:
             raise DataError(path, "", f"damaged ({error})") from None
         return facts
 
+    def refuse_changes(self, facts: Mapping[str, Any]) -> None:
+        """ValueError names what differs between this run's recipe or data and those asked for."""
+        before = self.facts()
+        old, new = ({**each["recipe"], "model": each["model"]} for each in (before, facts))
+        changed = [f"{k} was {old.get(k)!r}, is {v!r}" for k, v in new.items() if old.get(k) != v]
+        if before["fingerprint"] != facts["fingerprint"]:
+            changed.append("the data set has another fingerprint")
+        if changed:
+            raise ValueError(
+                f"{self.folder} is a run of another recipe ({'; '.join(changed)}): choose another"
+                " --name, or start from its weights with --init"
+            )
+
     def write_json(self, name: str, value: Any) -> Path:
         """Write a JSON file of the run atomically."""
         path = self.folder / name

@@ -5,6 +5,7 @@ Plain lines never hold a carriage return, so a batch job's log can be read and s
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -12,10 +13,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from tasks.run import Run
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most memory held so far, in bytes: the GPU's, else this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Log:
@@ -43,11 +52,11 @@ class Log:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Record one logged step."""
+    def step(self, step: int, values: Mapping[str, float], ids: list[int] | None = None) -> None:
+        """Record one logged step; ids are those of the whole global batch, in order."""
         if not self._run or not self._board:
             return
-        self._run.log(kind="step", step=step, **values)
+        self._run.log(kind="step", step=step, **values, **({"ids": ids} if ids else {}))
         for name, value in values.items():
             self._board.add_scalar(f"train/{name}", value, step)
         loss, speed = values["loss"], values["samples_per_s"]
@@ -59,14 +68,15 @@ class Log:
             left = time.strftime("%H:%M:%S", time.gmtime(pace * (self._steps - step)))
             self.say(f"step {step}/{self._steps}  {tail}  lr {values['lr']:.2e}  ETA {left}")
 
-    def validation(self, step: int, values: Mapping[str, float]) -> None:
-        """Record one validation."""
+    def validation(self, step: int, values: Mapping[str, float], headline: tuple[str, ...]) -> None:
+        """Record one validation; the headline is what the line shows."""
         if not self._run or not self._board:
             return
         self._run.log(kind="validation", step=step, **values)
         for name, value in values.items():
             self._board.add_scalar(f"validation/{name}", value, step)
-        self.say(f"step {step} validation: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+        shown = "  ".join(f"{name} {values[name]:.4f}" for name in headline or values)
+        self.say(f"step {step} validation: {shown}")
 
     def pictures(self, step: int, panels: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Show pictures (H, W, 3) on TensorBoard."""

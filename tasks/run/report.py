@@ -76,7 +76,7 @@ def _shown(kind: str, lines: list[dict[str, Any]]) -> list[str]:
     if not lines:
         return []
     if kind == "step":
-        other = {"lr", "samples_per_s", "wait_share", "memory_bytes", "time", "step", "kind"}
+        other = {"lr", "samples_per_s", "wait_share", "memory_bytes", "time", "step", "kind", "ids"}
         return [name for name in lines[-1] if name not in other and "skipped" not in name]
     return [name for name in lines[-1] if "psnr" in name] or [
         name for name in lines[-1] if name not in {"time", "step", "kind"}

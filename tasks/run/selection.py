@@ -26,13 +26,11 @@ Scored = tuple[Array, dict[str, Array]]
 def gather(loader: Loader, batch: Batch, scores: Mapping[str, Tensor]) -> Scored:
     """Return ids (G,) and scores (G,) of the global step, in position order, without fillers.
 
-    scores are (B,); ValueError where the task has none.
+    scores are (B,).
     """
-    if not scores:
-        raise ValueError(f"strategy {loader.strategy} needs a task with per-sample losses")
+    real_ones = batch.weight > 0
     own = {name: value.double() for name, value in scores.items()}
-    device = next(iter(own.values())).device
-    own |= {"id": batch.id.to(device).double(), "real": (batch.weight > 0).double()}
+    own |= {"id": batch.id.to(real_ones.device).double(), "real": real_ones.double()}
     table = loader.world.gather(torch.stack(list(own.values()), dim=1)).T.cpu().numpy()
     columns = dict(zip(own, table, strict=True))
     real = columns.pop("real") > 0
