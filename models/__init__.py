@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType, ModuleType
@@ -99,6 +99,20 @@ class Recipe:
             return torch.optim.SGD(parameters, self.lr, momentum, weight_decay=decay)
         kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
         return kind(parameters, self.lr, self.betas, weight_decay=decay)
+
+
+def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Return an EMA for `AveragedModel` whose decay rises to `decay`: min(decay, (1+n) / (10+n)).
+
+    Without the rise the random initial weights would fill the average of a short run.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        share = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(list(averaged), list(current), share)
+
+    return update
 
 
 def families() -> list[str]:

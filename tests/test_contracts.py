@@ -199,7 +199,7 @@ def test_lag_is_exact(sets: dict[str, Dataset]) -> None:
 
 
 def test_feedback_changes_the_choice(sets: dict[str, Dataset]) -> None:
-    """From the second epoch on, the hardest samples come first (a strategy that is not heard would not)."""
+    """From the second epoch on the hardest samples come first."""
     steps = run_steps(open_loaders(sets["labels"], FAMILIES["labels"], 1, feedback_lag=1), 6)
     first = [whole(parts)["id"] for parts in steps[3:]]
     losses = [loss_of(ids).mean() for ids in first]
