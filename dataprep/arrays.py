@@ -94,8 +94,8 @@ def full(error: OSError, path: Path, missing: int) -> DataError | OSError:
     return DataError(
         path,
         "",
-        f"the disk is full: {missing:,} bytes more were to be written; finished shards stay, "
-        "so free some space and run the same command again",
+        f"{os.strerror(error.errno or 0).lower()}: {missing:,} bytes more were to be written; finished "
+        "shards stay, so free some space and run the same command again",
     )
 
 
@@ -130,7 +130,7 @@ def _metadata(field: Field, shape: list[int], chunk: list[int]) -> dict[str, Any
         "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": False if dtype.kind == "b" else 0,
+        "fill_value": {"b": False, "f": 0.0}.get(dtype.kind, 0),
         "codecs": [codec],
         "attributes": {} if field.is_uniform else {"layout": packed},
     }

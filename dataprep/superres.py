@@ -80,7 +80,7 @@ class Pairs(Base):
         ready: Mapping[int, Pixels],
     ) -> Iterator[Sample]:
         """Yield the sample, or its windows; `ready` holds LR images that need not be made."""
-        key = key_of(entry.name)
+        key = self.key(entry)
         if min(hr.shape[:2]) < max(self.scales):
             raise DataError(raw.path, entry.name, f"smaller than the scale: {hr.shape[:2]} px")
         lr = {s: ready[s] if s in ready else self.downscale(hr, s) for s in self.scales}
@@ -95,6 +95,10 @@ class Pairs(Base):
                 f"lr_x{s}": lr[s][y // s : bottom // s, x // s : right // s] for s in self.scales
             }
             yield Sample(f"{key}_s{number:03d}", cut, notes if number == 1 else ())
+
+    def key(self, entry: Entry) -> str:
+        """Return the key of an entry's sample."""
+        return key_of(entry.name)
 
     def downscale(self, hr: Pixels, scale: int) -> Pixels:
         """Return LR of an HR image."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 from dataprep.manifest import DataError
 from dataprep.raw import Raw
 from dataprep.sources import Entry
-from dataprep.superres import Pairs
+from dataprep.superres import Pairs, key_of
 
 SKIMAGE, SKLEARN = "skimage/data", "sklearn/datasets/images"
 
@@ -46,6 +46,9 @@ class Source(Pairs):
     def entries(self, raw: Raw) -> list[Entry]:
         splits = dict.fromkeys(TRAIN, "train") | dict.fromkeys(VAL, "val")
         return [Entry(name, splits[name], {"hr": name}) for name in sorted(splits)]
+
+    def key(self, entry: Entry) -> str:
+        return key_of(entry.name.rsplit("/", 1)[-1])
 
     def content(self, raw: Raw, name: str) -> bytes:
         path = _installed(name)

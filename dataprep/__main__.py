@@ -1,0 +1,190 @@
+"""The command line of the offline stage: `python -m dataprep --help`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dataprep import build as builds
+from dataprep import flags, manifest, preview, show, sources, verify
+from dataprep.manifest import DataError
+from dataprep.progress import Progress
+
+SETTINGS = {"show_default": True, "max_content_width": 100}
+
+root_option = click.option(
+    "--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]"
+)
+set_argument = click.argument("name", metavar="SET")
+
+
+@click.group(cls=flags.Group, context_settings=SETTINGS)
+def main() -> None:
+    """Convert a raw source once into a built set that every training reads.
+
+    \b
+    python -m dataprep list
+    python -m dataprep build sample
+    python -m dataprep info sample
+
+    SET is a name under the data root, or a path.
+    """
+
+
+@main.command("list")
+@root_option
+def list_(data_root: str | None) -> None:
+    """Show the sources and the sets that are built.
+
+    \b
+    python -m dataprep list
+    """
+    print("sources (python -m dataprep build SOURCE --help)")
+    width = max(map(len, sources.names()))
+    for name in sources.names():
+        print(f"  {name:<{width}}  {sources.load(name).summary}")
+    root = manifest.data_root(data_root)
+    built = list(show.sets(root))
+    print(f"sets in {root}" + ("" if built else ": none"))
+    width = max((len(name) for name, _ in built), default=0)
+    for name, state in built:
+        print(f"  {name:<{width}}  {state}")
+
+
+class Sources(flags.Group):
+    """One subcommand a source, its options those of the source's dataclass."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sources.names()
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in sources.names():
+            raise click.UsageError(
+                f"no such source: {name}; there are {', '.join(sources.names())}"
+            )
+        return _builder(name)
+
+
+@main.command("build", cls=Sources, subcommand_metavar="SOURCE [OPTIONS]")
+def build_() -> None:
+    """Build a set from a raw source. A build that was stopped goes on where it was.
+
+    \b
+    python -m dataprep build images --raw ~/photos --name photos
+    python -m dataprep build df2k --raw ~/DF2K --workers 16
+    python -m dataprep build srbench --raw ~/benchmark
+    """
+
+
+def _builder(name: str) -> click.Command:
+    source = sources.load(name)
+    raw_help = "folder, .zip or .tar(.gz), read in place"
+
+    @click.command(name, cls=flags.Command, context_settings=SETTINGS, short_help=source.summary)
+    @click.option("--raw", required=source.needs_raw, hidden=not source.needs_raw, help=raw_help)
+    @click.option("--name", "set_name", default=name, help="name of the set")
+    @root_option
+    @click.option("--workers", type=click.IntRange(1), help="processes  [default: one a core]")
+    @click.option(
+        "--on-error",
+        type=click.Choice(["fail", "skip"]),
+        default="fail",
+        help="a corrupt file: stop, or leave it out and list it",
+    )
+    @click.option("--overwrite", is_flag=True, help="replace a set of this name")
+    @flags.options(source)
+    def command(
+        raw: str | None, set_name: str, data_root: str | None, overwrite: bool, **given: Any
+    ) -> None:
+        if Path(set_name).name != set_name or set_name.startswith("."):
+            raise ValueError(f"--name is a plain name, not a path: {set_name!r}")
+        folder = manifest.data_root(data_root) / set_name
+        facts = builds.build(
+            flags.replace(source(), given),
+            raw,
+            folder,
+            workers=given["workers"],
+            on_error=given["on_error"],
+            overwrite=overwrite,
+            say=lambda text: click.echo(text, err=True),
+            show=True,
+        )
+        print(show.table(facts))
+        print(f"built {folder}")
+
+    command.help = (
+        f"{source.summary[0].upper()}{source.summary[1:]}.\n\n\b\n"
+        f"python -m dataprep build {name}" + (" --raw PATH" if source.needs_raw else "")
+    )
+    return command
+
+
+@main.command("verify")
+@set_argument
+@root_option
+@click.option("--workers", type=click.IntRange(1), help="threads  [default: one a core]")
+def verify_(name: str, data_root: str | None, workers: int | None) -> None:
+    """Hash every file again and check the index: one line a fault, exit code 1 if there is any.
+
+    \b
+    python -m dataprep verify sample
+    """
+    folder = manifest.locate(name, data_root)
+    facts = manifest.load(folder)
+    faults = []
+    with Progress(f"verify {folder.name}", len(facts.files), unit="files") as progress:
+        for fault in verify.verify(folder, workers or builds.cores(), lambda n: progress.add(1, n)):
+            faults.append(fault)
+    for fault in faults:
+        print(f"{folder}: {fault}")
+    if faults:
+        sys.exit(1)
+    print(f"{folder}: {len(facts.files):,} files and {facts.samples:,} samples are as built")
+
+
+@main.command("info")
+@set_argument
+@root_option
+@click.option("--json", "as_json", is_flag=True, help="the whole manifest as JSON")
+def info(name: str, data_root: str | None, as_json: bool) -> None:
+    """Print what a set holds and how it was made.
+
+    \b
+    python -m dataprep info sample
+    python -m dataprep info sample --json
+    """
+    facts = manifest.load(manifest.locate(name, data_root))
+    if as_json:
+        print(json.dumps(asdict(facts) | {"fingerprint": facts.fingerprint}, indent=1))
+    else:
+        print(show.table(facts))
+
+
+@main.command("preview")
+@set_argument
+@root_option
+@click.option("--out", type=Path, help="PNG to write  [default: SET_preview.png]")
+@click.option("--samples", type=click.IntRange(1), default=6, help="rows of the sheet")
+@click.option("--window", type=click.IntRange(12), default=240, help="pixels of the finest field")
+def preview_(name: str, data_root: str | None, out: Path | None, samples: int, window: int) -> None:
+    """Write a contact sheet of stored samples, all pixel fields side by side.
+
+    \b
+    python -m dataprep preview sample --samples 10
+    """
+    folder = manifest.locate(name, data_root)
+    out = out or Path(f"{folder.name}_preview.png")
+    try:
+        rows = preview.preview(folder, out, samples, window)
+    except ValueError as error:
+        raise DataError(out, "", f"cannot be written ({error})") from None
+    print(f"{rows} samples in {out}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m dataprep")
