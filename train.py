@@ -29,11 +29,12 @@ import models
 import tasks
 from dataprep import flags
 from dataprep.manifest import DataError
-from loaders import Batch, Dataset, Loader, World, strategies
+from loaders import Batch, Dataset, Loader, World
 from models import Recipe, knob
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
 from tasks.run.log import Log, peak_memory
+from tasks.run.restore import recipe_of
 from tasks.run.selection import Scored, gather, select
 
 
@@ -375,7 +376,7 @@ def main(
     torchrun --nproc-per-node=8 train.py --model shufflemixer --net scale=2 --precision bf16
     """
     try:
-        recipe = _checked(model, given)
+        recipe = recipe_of(model, given)
         launch = flags.replace(Launch(), given)
         _join()
         trainer = Trainer(model, recipe, launch, Run(runs / (name or model)), data_root)
@@ -389,21 +390,6 @@ def main(
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def _checked(model: str, given: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with what was typed; key=value pairs fit the signatures they are for."""
-    family, recipe = models.recipes()[model]
-    recipe = flags.replace(recipe, given)
-    takers = {
-        "net": models.load(family).build,
-        "task_options": tasks.load(recipe.task),
-        "strategy_options": strategies.load(recipe.strategy),
-    }
-    typed: dict[str, Any] = {
-        name: flags.typed(getattr(recipe, name), taker) for name, taker in takers.items()
-    }
-    return dataclasses.replace(recipe, **typed)
 
 
 def _join() -> None:

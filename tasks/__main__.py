@@ -13,10 +13,12 @@ import torch
 
 import models
 import tasks
+from dataprep import flags
 from dataprep.manifest import DataError
 from loaders import Dataset, Loader, World
 from models import Recipe
-from tasks.run import Run, load_checkpoint, report
+from tasks.run import Run, report
+from tasks.run.restore import recipe_of, restore
 
 Command = Callable[..., Any]
 root_option = click.option(
@@ -74,7 +76,8 @@ def evaluate(
     python -m tasks evaluate runs/shufflemixer --data srbench --split set5
     """
     folder = Run(run)
-    task, net = _restore(folder, checkpoint, device, data, data_root, tile)
+    options = {"tile": tile} if tile else {}
+    task, net = restore(folder, checkpoint, data, data_root, device, **options)
     own = task.dataset.manifest.splits
     results = {}
     for split in splits or [name for name in own if name != "train"]:
@@ -105,7 +108,8 @@ def predict(
     \b
     python -m tasks predict runs/shufflemixer photo.png --out enlarged
     """
-    task, net = _restore(Run(run), checkpoint, device, None, None, tile)
+    options = {"tile": tile} if tile else {}
+    task, net = restore(Run(run), checkpoint, device=device, **options)
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         for path in images:
@@ -114,32 +118,25 @@ def predict(
 
 @main.command()
 @click.option("--model", required=True, type=click.Choice(sorted(models.recipes())), help="recipe")
-@click.option("--data", help="built set  [default: the recipe's]")
-@click.option("--split", help="[default: the recipe's training split]")
 @click.option("--out", default=Path("preview.png"), type=Path, help="picture to write")
 @click.option("--samples", default=8, help="samples to show")
 @root_option
+@flags.options(Recipe)
 @_plain_errors
-def preview(
-    model: str,
-    data: str | None,
-    split: str | None,
-    out: Path,
-    samples: int,
-    data_root: str | None,
-) -> None:
+def preview(model: str, out: Path, samples: int, data_root: str | None, **given: Any) -> None:
     """Write a picture of batches as the network will see them in training.
 
     \b
     python -m tasks preview --model shufflemixer_demo --data sample
     """
-    family, recipe = models.recipes()[model]
-    dataset = Dataset(data or recipe.data, data_root)
-    net = models.build(family, **recipe.net)
+    recipe = recipe_of(model, given)
+    dataset = Dataset(recipe.data, data_root)
+    net = models.build(models.recipes()[model][0], **recipe.net)
     task = tasks.load(recipe.task)(dataset, net, **recipe.task_options)
+    task.check(recipe.train_split)
     loader = Loader(
         dataset,
-        split=split or recipe.train_split,
+        split=recipe.train_split,
         **vars(task.feed(training=True)),
         global_batch_size=samples,
         seed=recipe.seed,
@@ -147,25 +144,6 @@ def preview(
     batch = next(iter(loader))
     facts = {"model": model, "ids": batch.id.tolist(), "data": dataset.manifest.fingerprint}
     print(report.save_picture(out, report.contact_sheet(batch), facts))
-
-
-def _restore(
-    run: Run,
-    checkpoint: Path | None,
-    device: str,
-    data: str | None,
-    root: str | None,
-    tile: int,
-) -> tuple[tasks.Task, torch.nn.Module]:
-    """Return the task and the trained network of a run, ready to evaluate."""
-    facts = run.facts()
-    recipe = Recipe(**facts["recipe"])
-    net = models.build(facts["family"], **recipe.net)
-    models.initialise(net, load_checkpoint(checkpoint or run.best()))
-    options = dict(recipe.task_options) | ({"tile": tile} if tile else {})
-    dataset = Dataset(data or recipe.data, root)
-    task = tasks.load(recipe.task)(dataset, net, **options)
-    return task, net.to(device).eval()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""From names to things: a recipe with what was typed, a network and its task out of a run.
+
+The one module of tasks that knows `models`; commands use it, tasks do not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+import tasks
+from dataprep import flags
+from loaders import Dataset, strategies
+from models import Recipe
+from tasks.run import Run, load_checkpoint
+
+
+def recipe_of(model: str, given: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with what was typed; ValueError where a key=value fits no signature."""
+    family, recipe = models.recipes()[model]
+    recipe = flags.replace(recipe, given)
+    takers = {
+        "net": models.load(family).build,
+        "task_options": tasks.load(recipe.task),
+        "strategy_options": strategies.load(recipe.strategy),
+    }
+    typed: dict[str, Any] = {
+        name: flags.typed(getattr(recipe, name), taker) for name, taker in takers.items()
+    }
+    return dataclasses.replace(recipe, **typed)
+
+
+def restore(
+    run: Run,
+    checkpoint: Path | None = None,
+    data: str | None = None,
+    root: str | None = None,
+    device: str = "cpu",
+    **task_options: Any,
+) -> tuple[tasks.Task, torch.nn.Module]:
+    """Return the task and the trained network of a run, ready to evaluate.
+
+    checkpoint: default the run's best. data: default the set it was trained on. task_options
+    replace the recipe's.
+    """
+    facts = run.facts()
+    recipe = Recipe(**facts["recipe"])
+    net = models.build(facts["family"], **recipe.net)
+    models.initialise(net, load_checkpoint(checkpoint or run.best()))
+    options = {**recipe.task_options, **task_options}
+    task = tasks.load(recipe.task)(Dataset(data or recipe.data, root), net, **options)
+    return task, net.to(device).eval()
