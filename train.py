@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import math
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +27,6 @@ from torch.optim.swa_utils import AveragedModel
 import models
 import tasks
 from dataprep import flags
-from dataprep.manifest import DataError
 from loaders import Batch, Dataset, Loader, World
 from models import Recipe, knob
 from tasks.run import REQUEUE, Run, load_checkpoint
@@ -55,7 +53,7 @@ class Launch:
     on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
 
 
-class Stopped(Exception):
+class Stopped(ValueError):
     """A step cannot be done; the run was saved."""
 
 
@@ -358,7 +356,7 @@ class Trainer:
         self.log.close()
 
 
-@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.command(cls=flags.Command, context_settings={"show_default": True})
 @click.option("--model", required=True, type=click.Choice(sorted(models.recipes())), help="recipe")
 @click.option("--name", help="run folder's name  [default: the model's name]")
 @click.option("--runs", default="runs", type=Path, help="where run folders lie")
@@ -384,9 +382,9 @@ def main(
             trainer.initialise(init)
         trainer.train()
     except torch.OutOfMemoryError:
-        _fail("out of memory: try a smaller --micro-batch (same result), or --precision bf16")
-    except (DataError, ValueError, Stopped) as error:
-        _fail(str(error))
+        raise ValueError(
+            "out of memory: try a smaller --micro-batch (same result), or --precision bf16"
+        ) from None
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -397,11 +395,6 @@ def _join() -> None:
     if world.size > 1:
         gpu = torch.cuda.is_available()
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
-
-
-def _fail(why: str) -> None:
-    print(f"error: {why}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

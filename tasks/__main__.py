@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,11 @@ import torch
 import models
 import tasks
 from dataprep import flags
-from dataprep.manifest import DataError
 from loaders import Dataset, Loader, World
 from models import Recipe
 from tasks.run import Run, report
 from tasks.run.restore import recipe_of, restore
 
-Command = Callable[..., Any]
 root_option = click.option(
     "--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]"
 )
@@ -29,26 +24,9 @@ device_option = click.option(
 )
 
 
-@click.group(context_settings={"show_default": True, "max_content_width": 100})
+@click.group(cls=flags.Group, context_settings={"show_default": True})
 def main() -> None:
     """Judge, use and look at what was trained; RUN is a run folder, such as runs/shufflemixer."""
-
-
-def _plain_errors(command: Command) -> Command:
-    """Answer a user's mistake with one line and exit code 2."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except torch.OutOfMemoryError:
-            why = "out of memory: try --tile 256"
-        except (DataError, ValueError) as error:
-            why = str(error)
-        print(f"error: {why}", file=sys.stderr)
-        sys.exit(2)
-
-    return wrapped
 
 
 @main.command()
@@ -59,7 +37,6 @@ def _plain_errors(command: Command) -> Command:
 @click.option("--tile", default=0, help="LR pixels of a tile, for images too large for memory")
 @device_option
 @root_option
-@_plain_errors
 def evaluate(
     run: Path,
     data: str | None,
@@ -99,7 +76,6 @@ def evaluate(
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
 @click.option("--tile", default=0, help="LR pixels of a tile, for images too large for memory")
 @device_option
-@_plain_errors
 def predict(
     run: Path, images: tuple[Path, ...], out: Path, checkpoint: Path | None, tile: int, device: str
 ) -> None:
@@ -122,7 +98,6 @@ def predict(
 @click.option("--samples", default=8, help="samples to show")
 @root_option
 @flags.options(Recipe)
-@_plain_errors
 def preview(model: str, out: Path, samples: int, data_root: str | None, **given: Any) -> None:
     """Write a picture of batches as the network will see them in training.
 
