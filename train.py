@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 import signal
 import time
@@ -57,21 +58,6 @@ class Stopped(ValueError):
     """A step cannot be done; the run was saved."""
 
 
-class Objective(nn.Module):
-    """Network and loss as one module: one DDP forward per micro-step."""
-
-    def __init__(self, task: tasks.Task, net: nn.Module) -> None:
-        super().__init__()
-        self.net, self._task = net, task
-
-    def forward(self, batch: Batch, step: int) -> tuple[Tensor, bool, dict[str, Tensor]]:
-        """Return the loss, whether it is per sample (B,), and its terms."""
-        loss = self._task.loss(self.net, batch, step)
-        value = loss.per_sample if loss.per_sample is not None else loss.scalar
-        assert value is not None, "a task returns per_sample or scalar"
-        return value, loss.per_sample is not None, dict(loss.terms)
-
-
 class Trainer:
     """One run on this rank."""
 
@@ -94,7 +80,8 @@ class Trainer:
         self.steps = recipe.steps or recipe.epochs * self.loader.steps
         if not self.steps:
             raise ValueError("say how long to train: --steps or --epochs")
-        self.optimiser = recipe.optimise(self.net.parameters())
+        self.parameters = list(self.net.parameters())
+        self.optimiser = recipe.optimise(self.parameters)
         if recipe.channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
         average = models.averaging(recipe.ema)
@@ -103,7 +90,7 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         net: Any = torch.compile(self.net) if launch.compile else self.net
-        self.objective: nn.Module = Objective(self.task, net)
+        self.objective: nn.Module = tasks.Objective(self.task, net)
         self.ddp: DistributedDataParallel | None = None
         if self.world.size > 1:
             self.objective = self.ddp = DistributedDataParallel(self.objective)
@@ -176,19 +163,21 @@ class Trainer:
             self.load(load_checkpoint(latest))
         elif first:
             self.run.begin(self.facts)
-        for name in (signal.SIGTERM, signal.SIGUSR1):
+        for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(name, self._asked_to_stop)
         if first:
             (self.run.folder / REQUEUE).unlink(missing_ok=True)
             self.run.log(kind="launch", step=self.step, ranks=self.world.size, **vars(self.launch))
         self.log = Log(self.run if first else None, self.step, self.steps)
-        size, parameters = len(self.loader.ids), sum(p.numel() for p in self.net.parameters())
+        size, parameters = len(self.loader.ids), sum(p.numel() for p in self.parameters)
         self.log.say(
             f"{self.facts['model']}: {parameters:,} parameters, {size:,} samples, steps"
             f" {self.step} to {self.steps} on {self.world.size} × {self.device.type}"
         )
 
     def _asked_to_stop(self, number: int, frame: object) -> None:
+        if self.stop and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice: now
         self.stop = True
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
@@ -201,16 +190,18 @@ class Trainer:
         chosen, seen = self._select(batch)
         terms, scores = self._backward(chosen)
         self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), recipe.grad_clip or math.inf)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if recipe.grad_clip:
+            nn.utils.clip_grads_with_norm_(self.parameters, recipe.grad_clip, norm)
         # An infinite gradient under fp16 is the scaler's business: it skips and halves its scale.
         sound = terms["loss"].isfinite() & (norm.isfinite() | self.scaler.is_enabled())
         if self._agreed(sound):
             self.scaler.step(self.optimiser)
-            self.scaler.update()
             if self.ema:
                 self.ema.update_parameters(self.net)
         else:
             self._not_finite(batch)
+        self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         if self.loader.listens:
@@ -362,12 +353,21 @@ class Trainer:
 @click.option("--runs", default="runs", type=Path, help="where run folders lie")
 @click.option("--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]")
 @click.option("--init", type=Path, help="start from these weights: a checkpoint of any run")
+@click.option("--show", is_flag=True, help="print the recipe with what was typed, and stop")
 @flags.options(Launch)
 @flags.options(Recipe)
 def main(
-    model: str, name: str | None, runs: Path, data_root: str | None, init: Path | None, **given: Any
+    model: str,
+    name: str | None,
+    runs: Path,
+    data_root: str | None,
+    init: Path | None,
+    show: bool,
+    **given: Any,
 ) -> None:
     """Train a recipe; the same command goes on with a run that was stopped.
+
+    A model's recipe sets values of its own where below a plain default is named: see --show.
 
     \b
     python train.py --model shufflemixer_demo
@@ -375,6 +375,8 @@ def main(
     """
     try:
         recipe = recipe_of(model, given)
+        if show:
+            return print(json.dumps(recipe.facts(), indent=1))
         launch = flags.replace(Launch(), given)
         _join()
         trainer = Trainer(model, recipe, launch, Run(runs / (name or model)), data_root)

@@ -96,6 +96,21 @@ class Task(ABC):
         return {}
 
 
+class Objective(torch.nn.Module):
+    """Network and loss as one module: one DDP forward per micro-step."""
+
+    def __init__(self, task: Task, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net, self._task = net, task
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, bool, dict[str, Tensor]]:
+        """Return the loss, whether it is per sample (B,), and its terms."""
+        loss = self._task.loss(self.net, batch, step)
+        value = loss.per_sample if loss.per_sample is not None else loss.scalar
+        assert value is not None, "a task returns per_sample or scalar"
+        return value, loss.per_sample is not None, dict(loss.terms)
+
+
 def names() -> list[str]:
     """Return the names of all tasks."""
     modules = pkgutil.iter_modules(__path__)

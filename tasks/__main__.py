@@ -53,7 +53,7 @@ def evaluate(
     python -m tasks evaluate runs/shufflemixer --data srbench --split set5
     """
     folder = Run(run)
-    options = {"tile": tile} if tile else {}
+    options: dict[str, Any] = {"tile": tile} if tile else {}
     task, net = restore(folder, checkpoint, data, data_root, device, **options)
     own = task.dataset.manifest.splits
     results = {}
@@ -84,7 +84,7 @@ def predict(
     \b
     python -m tasks predict runs/shufflemixer photo.png --out enlarged
     """
-    options = {"tile": tile} if tile else {}
+    options: dict[str, Any] = {"tile": tile} if tile else {}
     task, net = restore(Run(run), checkpoint, device=device, **options)
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():

@@ -23,6 +23,8 @@ from tasks.run import Run, load_checkpoint
 def recipe_of(model: str, given: Mapping[str, Any]) -> Recipe:
     """Return a recipe with what was typed; ValueError where a key=value fits no signature."""
     family, recipe = models.recipes()[model]
+    if given.get("epochs") and not given.get("steps"):
+        recipe = dataclasses.replace(recipe, steps=0)
     recipe = flags.replace(recipe, given)
     takers = {
         "net": models.load(family).build,
