@@ -91,11 +91,12 @@ def full(error: OSError, path: Path, missing: int) -> DataError | OSError:
     """Turn an error of a full disk into one that says what to do; others stay what they are."""
     if error.errno not in NO_SPACE:
         return error
+    what = os.strerror(error.errno or 0).lower()
     return DataError(
         path,
         "",
-        f"{os.strerror(error.errno or 0).lower()}: {missing:,} bytes more were to be written; finished "
-        "shards stay, so free some space and run the same command again",
+        f"{what}, {missing:,} bytes more were to be written; finished shards stay: "
+        "free some space and run the same command again",
     )
 
 

@@ -50,22 +50,23 @@ def is_image(name: str) -> bool:
 
 def decode(data: bytes) -> Decoded:
     """Decode to (H, W, 3) uint8 RGB; ValueError says what is wrong with the file."""
-    _check_whole(data)
+    chunks = _check_whole(data)
+    if _is_plain(data, chunks):
+        return Decoded(_plain(data), ())
     with _opened(data) as image:
         try:
+            before = _orientation(image)
             image.load()
-            turn = image.getexif().get(EXIF_ORIENTATION, 1)
+            turn = _orientation(image)
         except (OSError, ValueError, SyntaxError, EOFError, zlib.error, struct.error) as error:
             raise ValueError(f"corrupt image ({error})") from None
         notes = ["first of several frames"] if getattr(image, "n_frames", 1) > 1 else []
-        if _is_deep(data, image):
-            pixels, done = _eight_bits(data)
-        else:
-            pixels, done = _rgb(image)
+        pixels, done = _eight_bits(data) if _is_deep(data, image) else _rgb(image)
     notes += done
+    # Both decoders turn a TIFF themselves, and then forget its orientation.
+    notes += ["turned upright (EXIF)"] if before in TURNS or turn in TURNS else []
     if turn in TURNS:
         pixels = TURNS[turn](pixels)
-        notes.append("turned upright (EXIF)")
     return Decoded(np.ascontiguousarray(pixels), tuple(notes))
 
 
@@ -90,16 +91,21 @@ def _opened(data: bytes) -> Image.Image:
             raise ValueError(f"corrupt image ({error})") from None
 
 
-def _check_whole(data: bytes) -> None:
-    """Check what the decoders do not: every checksum of a PNG, the end mark of a JPEG."""
+def _check_whole(data: bytes) -> set[bytes]:
+    """Check what the decoders do not: every checksum of a PNG, the end mark of a JPEG.
+
+    Return the kinds of chunks of a PNG.
+    """
     if data[:8] == PNG:
-        _check_png(data)
-    elif data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
+        return _check_png(data)
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
         raise ValueError("corrupt image (the JPEG has no end mark: cut short)")
+    return set()
 
 
-def _check_png(data: bytes) -> None:
+def _check_png(data: bytes) -> set[bytes]:
     at = 8
+    kinds = set()
     view = memoryview(data)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -109,10 +115,30 @@ def _check_png(data: bytes) -> None:
         # The decoders skip the checksums of pixel chunks.
         if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise ValueError(f"corrupt image (PNG chunk {kind!r} at byte {at}: bad checksum)")
+        kinds.add(kind)
         if kind == b"IEND":
-            return
+            return kinds
         at = end + 4
     raise ValueError("corrupt image (the PNG ends before its last chunk: cut short)")
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation: int = image.getexif().get(EXIF_ORIENTATION, 1)
+    return orientation
+
+
+def _is_plain(data: bytes, chunks: set[bytes]) -> bool:
+    """Return whether this is an 8-bit RGB PNG that needs nothing done to it."""
+    return data[24:26] == b"\x08\x02" and bool(chunks) and not chunks & {b"tRNS", b"eXIf", b"acTL"}
+
+
+def _plain(data: bytes) -> Pixels:
+    """Decode by OpenCV, which takes 0.6 of Pillow's time; most training images are of this kind."""
+    size(data)  # refuses too many pixels
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None or pixels.dtype != np.uint8:
+        raise ValueError("corrupt image (the PNG's pixels cannot be decoded)")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), np.uint8)
 
 
 def _is_deep(data: bytes, image: Image.Image) -> bool:

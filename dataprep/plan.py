@@ -87,7 +87,7 @@ def make(source: Base, raw: Raw) -> Plan:
         },
         entries=entries,
         sizes=sizes,
-        shard_entries=source.shard_entries,
+        shard_entries=source.entries_per_shard(len(entries)),
     )
 
 

@@ -139,6 +139,10 @@ class _Tar:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def __del__(self) -> None:
+        if "_file" in self.__dict__:
+            self._file.close()
+
     def __getstate__(self) -> dict[str, Any]:
         # The members go along: listing them means reading through the whole file.
         return {"_path": self._path} | (

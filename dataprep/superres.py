@@ -60,6 +60,10 @@ class Pairs(Base):
             for name, pitch in pitches.items()
         }
 
+    def entries_per_shard(self, entries: int) -> int:
+        # Some 16 shards also of a small set, so that several workers have something to do.
+        return min(self.shard_entries, -(-entries // 16))
+
     def weigh(self, raw: Raw, entry: Entry) -> int:
         height, width = self.size(raw, entry.members["hr"])
         pixels = height * width * 3

@@ -45,7 +45,7 @@ class Base(ABC):
 
     summary: ClassVar[str]
     needs_raw: ClassVar[bool] = True
-    # Entries in one shard: a constant of the source, so that the plan needs no decode.
+    # Decided before anything is decoded.
     shard_entries: ClassVar[int] = 32
     classes: ClassVar[tuple[str, ...]] = ()
 
@@ -64,6 +64,10 @@ class Base(ABC):
     def weigh(self, raw: Raw, entry: Entry) -> int:
         """Estimate the bytes that an entry takes in the set, from headers at the most."""
         return sum(raw.size(member) for member in entry.members.values())
+
+    def entries_per_shard(self, entries: int) -> int:
+        """Entries in one shard of a set of so many: never a matter of the number of workers."""
+        return self.shard_entries
 
     def remarks(self, entries: Sequence[Entry]) -> list[str]:
         """What a user should know before the build starts, one line each."""
