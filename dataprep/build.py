@@ -97,14 +97,15 @@ def _settle(folder: Path, plan: Plan, overwrite: bool) -> Manifest | None:
     hint = "choose another --name, or --overwrite"
     if overwrite:
         _clear(folder)
+    # What a killed build was writing. Left there, it would be counted among the set's files.
+    for stale in folder.rglob("*.tmp"):
+        stale.unlink()
     if (folder / FILE_NAME).exists():
         manifest = manifests.load(folder)
         if manifest.plan != plan.fingerprint:
             raise DataError(folder, "", f"holds a set made from other options or raw files: {hint}")
         shutil.rmtree(folder / BUILDING)
         return manifest
-    for stale in (folder / BUILDING).glob("*.tmp"):
-        stale.unlink()
     saved = folder / BUILDING / "plan.json"
     if saved.exists():
         if json.loads(saved.read_text())["fingerprint"] != plan.fingerprint:

@@ -121,11 +121,12 @@ def _parse_union(text: str, parts: tuple[Any, ...]) -> Any:
         return None
     whys = []
     for part in parts:
-        try:
-            return parse(text, part) if part is not NoneType else whys.append("none")
-        except ValueError as error:
-            whys.append(str(error))
-    raise ValueError(" or ".join(dict.fromkeys(whys)))
+        if part is not NoneType:
+            try:
+                return parse(text, part)
+            except ValueError as error:
+                whys.append(str(error))
+    raise ValueError(" or ".join([*whys, "none"] if NoneType in parts else whys))
 
 
 def _parse_tuple(text: str, parts: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,0 +1,343 @@
+"""The builder: the same bytes for any number of workers and wherever it was stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import zarr
+from PIL import Image
+
+from dataprep import build as builds
+from dataprep import index, manifest
+from dataprep.build import build
+from dataprep.manifest import DataError, Field
+from dataprep.raw import Raw
+from dataprep.sources import Base, Entry, Sample, images
+from dataprep.verify import verify
+
+KILLS = int(os.environ.get("NOSTALL_KILLS", "3"))
+SLOW = Path(__file__).with_name("slow_build.py")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write 40 images of many sizes, one of them corrupt."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        height, width = rng.integers(20, 90, 2)
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    bad = folder / "17.png"
+    bad.write_bytes(bad.read_bytes()[:-30])
+    return folder
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def slow(raw: Path, folder: Path, workers: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(SLOW), str(raw), str(folder), str(workers)]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+@pytest.fixture(scope="module")
+def whole(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Build in one process; return the set and the seconds that it took."""
+    folder = tmp_path_factory.mktemp("whole") / "set"
+    start = time.monotonic()
+    assert slow(photographs, folder, 1).wait() == 0
+    return folder, time.monotonic() - start
+
+
+def test_workers_make_no_difference(photographs: Path, whole: Any, tmp_path: Path) -> None:
+    assert slow(photographs, tmp_path / "set", 2).wait() == 0
+    assert hashes(tmp_path / "set") == hashes(whole[0])
+    assert manifest.load(whole[0]).samples == 39
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_killed_and_resumed(photographs: Path, whole: Any, tmp_path: Path, kill: int) -> None:
+    rng = random.Random(kill)
+    folder = tmp_path / "set"
+    building = slow(photographs, folder, 2)
+    time.sleep(rng.uniform(0.2, 1.0) * whole[1])
+    building.kill()  # the parent alone: its workers must end by themselves
+    building.wait()
+    assert group_ends(building.pid)
+    if not (folder / "manifest.json").exists():
+        with pytest.raises(DataError):
+            manifest.load(folder)
+    assert slow(photographs, folder, 2).wait() == 0
+    assert hashes(folder) == hashes(whole[0])
+
+
+def group_ends(group: int) -> bool:
+    """Wait until no process of the group is left."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_resume_does_not_repeat_finished_shards(photographs: Path, tmp_path: Path) -> None:
+    folder, said = tmp_path / "set", []
+    with pytest.raises(DataError, match=r"17\.png: corrupt image \(the PNG ends before"):
+        build(images.Source(), photographs, folder, workers=1)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "hr.zarr").iterdir()}
+    assert len(before) == 5  # shards of 3; 17 is in the sixth
+    build(images.Source(), photographs, folder, workers=1, on_error="skip", say=said.append)
+    assert said == ["goes on: 5 of 14 shards were finished"]
+    skipped = manifest.load(folder).skipped
+    assert [skip["name"] for skip in skipped] == ["17.png"] and "corrupt" in skipped[0]["why"]
+    assert build(images.Source(), photographs, folder, on_error="skip").samples == 39
+
+
+def test_skipped_records_are_read_again_without_skip(photographs: Path, tmp_path: Path) -> None:
+    class Stop(Exception): ...
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(builds, "finish", stop)
+        build(images.Source(), photographs, tmp_path / "set", workers=1, on_error="skip")
+    with pytest.raises(DataError, match=r"17\.png"):
+        build(images.Source(), photographs, tmp_path / "set", workers=1)
+
+
+def test_workers_report_bad_files_too(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"17\.png: corrupt image"):
+        build(images.Source(), photographs, tmp_path / "set", workers=2)
+
+
+def test_another_plan_is_refused(photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    with pytest.raises(DataError, match="corrupt"):
+        build(images.Source(), photographs, folder, workers=1)
+    with pytest.raises(DataError, match=r"unfinished build of other options.*--overwrite"):
+        build(images.Source(scales=(2,)), photographs, folder, workers=1, on_error="skip")
+    build(images.Source(), photographs, folder, workers=1, on_error="skip")
+    with pytest.raises(DataError, match=r"made from other options.*--name"):
+        build(images.Source(scales=(2,)), photographs, folder, workers=1, on_error="skip")
+    assert not (folder / "building").exists()  # a refusal leaves a set as it was
+    assert list(verify(folder)) == []
+    facts = build(
+        images.Source(scales=(2,)), photographs, folder, workers=1, on_error="skip", overwrite=True
+    )
+    assert list(facts.fields) == ["hr", "lr_x2"] and not (folder / "lr_x3.zarr").exists()
+    assert list(verify(folder)) == []
+
+
+def test_other_people_s_folders_are_left_alone(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match="not a built set"):
+            build(images.Source(), photographs, tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_two_builds_at_once_are_refused(photographs: Path, tmp_path: Path) -> None:
+    with (
+        builds._locked(tmp_path / "set"),
+        pytest.raises(DataError, match="another build is at work"),
+    ):
+        build(images.Source(), photographs, tmp_path / "set", workers=1)
+
+
+def test_a_refused_build_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        build(images.Source(), tmp_path / "raw", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy(Base):
+    """Every kind of field; entries with several samples and with none."""
+
+    summary: ClassVar[str] = "toy"
+    needs_raw: ClassVar[bool] = False
+    shard_entries: ClassVar[int] = 4
+    same_keys: bool = False
+    wrong: str = ""
+
+    def fields(self) -> dict[str, Field]:
+        return {
+            "small": Field(kind="image", dtype="uint8", shape=(3, 5, 3), scale=1 / 255),
+            "thermal": Field(kind="map", dtype="uint16", shape=(None, None), scale=0.1, offset=-9),
+            "depth": Field(kind="map", dtype="float32", shape=(2, 2, 1)),
+            "label": Field(kind="value", dtype="int64"),
+            "pose": Field(kind="value", dtype="float32", shape=(3,)),
+            "points": Field(kind="points", dtype="float64", shape=(None, 2)),
+        }
+
+    def entries(self, raw: Raw) -> list[Entry]:
+        return [Entry(f"{i}", "train" if i % 3 else "val", {}) for i in range(10)]
+
+    def read(self, raw: Raw, entry: Entry) -> Iterator[Sample]:
+        i = int(entry.name)
+        if i == 5:
+            raise DataError(raw.path, entry.name, "bad")
+        for part in range(2 if i == 2 else 1):
+            fields = toy_fields(i * 10 + part)
+            if self.wrong:
+                fields[self.wrong] = np.zeros((1, 1), np.int8)
+            yield Sample("same" if self.same_keys else f"{i}_{part}", fields, ("note",))
+
+
+def toy_fields(seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 9, 2)
+    return {
+        "small": rng.integers(0, 256, (3, 5, 3), dtype=np.uint8),
+        "thermal": rng.integers(0, 65536, (height, width), dtype=np.uint16),
+        "depth": rng.normal(size=(2, 2, 1)).astype(np.float32),
+        "label": seed % 7,
+        "pose": rng.normal(size=3).astype(np.float32),
+        "points": rng.normal(size=(seed % 3, 2)),
+    }
+
+
+def test_every_kind_of_field(tmp_path: Path) -> None:
+    facts = build(Toy(), None, tmp_path, workers=1, on_error="skip")
+    seeds = [0, 10, 20, 21, 30, 40, 60, 70, 80, 90]
+    rows = [toy_fields(seed) for seed in seeds]
+    assert facts.samples == 10 and facts.notes == {"note": 10} and list(verify(tmp_path)) == []
+    assert facts.splits == {"train": 6, "val": 4}
+    assert np.load(tmp_path / "splits" / "val.npy").tolist() == [0, 4, 6, 9]
+    columns = tmp_path / "index"
+    assert np.load(columns / "label.npy").tolist() == [row["label"] for row in rows]
+    assert (np.load(columns / "pose.npy") == [row["pose"] for row in rows]).all()
+    points = index.Ragged(columns, "points", 10)
+    assert all((points[i] == row["points"]).all() for i, row in enumerate(rows))
+    small = zarr.open_array(tmp_path / "small.zarr", mode="r")
+    assert small.chunks == (5, 3, 5, 3) and small.shape == (12, 3, 5, 3)
+    shard, offset = (np.load(columns / f"small.{what}.npy") for what in ("shard", "offset"))
+    assert shard.dtype == np.uint32 and offset.dtype == np.uint64
+    slots = shard * 5 + offset // 45
+    assert (small[:][slots] == [row["small"] for row in rows]).all()
+    depth = zarr.open_array(tmp_path / "depth.zarr", mode="r")
+    assert (depth[:][slots] == [row["depth"] for row in rows]).all()
+
+
+def test_statistics_are_exact(tmp_path: Path) -> None:
+    facts = build(Toy(), None, tmp_path, workers=1, on_error="skip")
+    seeds = [0, 10, 20, 21, 30, 40, 60, 70, 80, 90]
+    for name, axes in (("small", (0, 1)), ("thermal", (0,)), ("depth", (0, 1))):
+        pixels = np.concatenate(
+            [
+                row.reshape(-1, row.shape[2] if row.ndim == 3 else 1).astype(np.float64)
+                for row in (toy_fields(seed)[name] for seed in seeds)
+            ]
+        )
+        field = facts.fields[name]
+        mean = pixels.mean(0) * field.scale + field.offset
+        assert np.allclose(facts.statistics[name]["mean"], mean, rtol=1e-12, atol=1e-12), axes
+        std = pixels.std(0) * field.scale
+        assert np.allclose(facts.statistics[name]["std"], std, rtol=1e-9)
+
+
+def test_equal_keys_are_refused_naming_both(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="same: the key of both 0 and 1"):
+        build(Toy(same_keys=True), None, tmp_path, workers=1, on_error="skip")
+
+
+@pytest.mark.parametrize("name", ["small", "thermal", "label"])
+def test_a_source_that_breaks_its_word_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"0: field {name} is int"):
+        build(Toy(wrong=name), None, tmp_path, workers=1)
+
+
+def test_too_little_disk_is_said_before(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(builds.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DataError, match=r"too full: about 0\.00 GB are needed, 0\.00 GB are free"):
+        build(images.Source(), photographs, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_full_disk_names_file_and_bytes_and_is_resumed(
+    photographs: Path, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    plenty = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(builds.shutil, "disk_usage", lambda path: plenty)
+    try:
+        with pytest.raises(
+            DataError, match=r"c\.\d+: no space left on device, [\d,]+ bytes more were"
+        ):
+            build(images.Source(), photographs, folder / "set", workers=1, on_error="skip")
+        assert list((folder / "set" / "building").glob("shard-*.json"))
+        assert not list((folder / "set" / "building").glob("*.tmp"))
+        subprocess.run(["mount", "-o", "remount,size=9m", str(folder)], check=True)
+        build(images.Source(), photographs, folder / "set", workers=1, on_error="skip")
+        assert hashes(folder / "set" / "hr.zarr") == hashes(whole[0] / "hr.zarr")
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_file_that_may_not_grow_is_named(photographs: Path, tmp_path: Path) -> None:
+    """A quota by another name: the limit on a file's size."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000));"
+        "sys.argv[0] = 'dataprep'; import runpy; runpy.run_module('dataprep', run_name='__main__')"
+    )
+    command = [sys.executable, "-B", "-c", code, "build", "images", "--raw", str(photographs)]
+    result = subprocess.run(
+        [*command, "--data-root", str(tmp_path), "--workers", "1", "--scales", "4"],
+        capture_output=True,
+        text=True,
+        cwd=SLOW.parents[1],
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1 and ": file too large, " in result.stderr
+
+
+def test_a_worker_that_dies_is_said(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ChildProcessError, match="exit code"):
+        build(Deadly(), photographs, tmp_path / "set", workers=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadly(images.Source):
+    """Dies as a process does that takes too much memory."""
+
+    def read(self, raw: Raw, entry: Entry) -> Iterator[Sample]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield from ()
+
+
+def test_hole_takes_no_disk(whole: Any) -> None:
+    shards = sorted((whole[0] / "hr.zarr").glob("c.*"))
+    assert len({path.stat().st_size for path in shards}) == 1
+    data = np.load(whole[0] / "index" / "hr.offset.npy")
+    assert len(data) == 39 and all(path.stat().st_blocks * 512 <= 65536 for path in shards)
