@@ -117,11 +117,14 @@ def _builder(name: str) -> click.Command:
         print(show.table(facts))
         print(f"built {folder}")
 
-    command.help = (
-        f"{source.summary[0].upper()}{source.summary[1:]}.\n\n\b\n"
-        f"python -m dataprep build {name}" + (" --raw PATH" if source.needs_raw else "")
-    )
+    command.help = _help(name)
     return command
+
+
+def _help(name: str) -> str:
+    source = sources.load(name)
+    example = f"python -m dataprep build {name}" + (" --raw PATH" if source.needs_raw else "")
+    return f"{source.summary[0].upper()}{source.summary[1:]}.\n\n\b\n{example}"
 
 
 @main.command("verify")

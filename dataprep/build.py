@@ -66,13 +66,7 @@ def build(
         if len(todo) < plan.shards:
             say(f"goes on: {plan.shards - len(todo)} of {plan.shards} shards were finished")
         _write(job, plan, todo, workers, show)
-        records = [Record.load(record_path(folder, shard)) for shard in range(plan.shards)]
-        try:
-            manifest = finish(folder, source, plan, records, workers)
-        except OSError as error:
-            raise full(error, folder, 0) from None
-        shutil.rmtree(folder / BUILDING)
-        return manifest
+        return _finish(job, plan, workers)
 
 
 def cores() -> int:
@@ -90,6 +84,16 @@ def _write(job: Job, plan: Plan, todo: list[int], workers: int, show: bool) -> N
     with Progress(job.folder.name, total, total - sum(len(plan.part(i)) for i in todo)) as progress:
         for entries, size_bytes in write_shards(job, plan, todo, workers):
             progress.add(entries, size_bytes)
+
+
+def _finish(job: Job, plan: Plan, workers: int) -> Manifest:
+    records = [Record.load(record_path(job.folder, shard)) for shard in range(plan.shards)]
+    try:
+        manifest = finish(job.folder, job.source, plan, records, workers)
+    except OSError as error:
+        raise full(error, job.folder, 0) from None
+    shutil.rmtree(job.folder / BUILDING)
+    return manifest
 
 
 def _settle(folder: Path, plan: Plan, overwrite: bool) -> Manifest | None:

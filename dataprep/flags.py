@@ -212,6 +212,7 @@ class _OneLine:
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)  # type: ignore[misc]
+            sys.stdout.flush()  # here, where a closed pipe is still caught
         except BrokenPipeError:  # the reader, say `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -20,7 +21,8 @@ class Progress:
         self._start = self._said = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}")
+            width = shutil.get_terminal_size().columns  # 80 where a terminal says 0; tqdm takes 0
+            self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", ncols=width)
 
     def add(self, items: int, size_bytes: int) -> None:
         """Count finished items."""
