@@ -21,8 +21,10 @@ class Progress:
         self._start = self._said = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            width = shutil.get_terminal_size().columns  # 80 where a terminal says 0; tqdm takes 0
-            self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", ncols=width)
+            # Some terminals say that they are 0 × 0: tqdm believes them and shows nothing.
+            columns, lines = shutil.get_terminal_size()
+            size = {"ncols": columns, "nrows": lines}
+            self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", **size)
 
     def add(self, items: int, size_bytes: int) -> None:
         """Count finished items."""
