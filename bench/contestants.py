@@ -81,6 +81,7 @@ def nostall(work: Work, engine: Literal["host", "dali"]) -> Iterator[Pair]:
         ),
         reference=lr,
         global_batch_size=work.batch,
+        last="drop",  # a filler counts as no pair
         seed=work.seed,
         engine=engine,
         threads=work.threads,

@@ -45,7 +45,7 @@ MOST_BYTES = 8 << 30
 class Photographs:
     """How many, how large, how noisy (standard deviation in grey levels)."""
 
-    count: int = 24
+    count: int = 32
     height: int = 1356
     width: int = 2040
     noise: float = 3.0

@@ -157,7 +157,7 @@ def say(text: str) -> None:
 
 def _prepare(data: Path | None, work: Work, names: Sequence[str], quick: bool) -> Work:
     """Return the work with its set, everything that the contestants read made and warm."""
-    size = corpus.Photographs(count=6, height=264, width=320) if quick else corpus.Photographs()
+    size = corpus.Photographs(count=16, height=264, width=320) if quick else corpus.Photographs()
     folder = Dataset(data).folder if data else corpus.built(Path(work.root), size, work.scale)
     corpus.warm(folder)
     for form in dict.fromkeys(form for name in names for form in CONTESTANTS[name].forms):
@@ -209,6 +209,7 @@ def compare(work: Work, names: Sequence[str], rules: Rules, rounds: int, quick: 
 @click.pass_context
 def main(
     context: click.Context,
+    /,
     data: Path | None,
     root: Path,
     peers: str | None,
