@@ -7,7 +7,6 @@ the build was stopped. A set without a manifest is not complete and never loads.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -112,10 +111,9 @@ def _settle(folder: Path, plan: Plan, overwrite: bool) -> Manifest | None:
         return manifest
     saved = folder / BUILDING / "plan.json"
     if saved.exists():
-        if json.loads(saved.read_text())["fingerprint"] != plan.fingerprint:
-            raise DataError(
-                folder, "", f"holds an unfinished build of other options or raw files: {hint}"
-            )
+        difference = plan.difference(saved)
+        if difference:
+            raise DataError(folder, "", f"holds an unfinished build of {difference}: {hint}")
     elif any(path.name != BUILDING for path in folder.iterdir()):
         raise DataError(folder, "", "is not empty and not a built set: choose another --name")
     return None

@@ -45,8 +45,10 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over all of it: equal plans build equal bytes."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """sha256 over all but the versions: equal plans of equal versions build equal bytes."""
+        facts = dataclasses.asdict(self)
+        del facts["versions"]  # a complete set stays good when a library is upgraded
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
@@ -61,6 +63,14 @@ class Plan:
         }
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(facts, indent=1) + "\n")
+
+    def difference(self, path: Path) -> str:
+        """Say in what a build that was begun differs, "" where it may go on."""
+        begun = json.loads(path.read_text())
+        if begun["fingerprint"] != self.fingerprint:
+            return "other options or raw files"
+        changed = [f"{k} {v}" for k, v in begun["versions"].items() if self.versions.get(k) != v]
+        return " and ".join(changed)
 
 
 def make(source: Base, raw: Raw) -> Plan:

@@ -149,6 +149,20 @@ def test_another_plan_is_refused(photographs: Path, tmp_path: Path) -> None:
     assert list(verify(folder)) == []
 
 
+def test_upgraded_libraries(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A complete set stays good; one that was begun is not mixed."""
+    done, begun = tmp_path / "done", tmp_path / "begun"
+    build(images.Source(), photographs, done, workers=1, on_error="skip")
+    with pytest.raises(DataError, match="corrupt"):
+        build(images.Source(), photographs, begun, workers=1)
+    monkeypatch.setattr("PIL.__version__", "99")
+    build(images.Source(), photographs, done, workers=1, on_error="skip")
+    with pytest.raises(DataError, match=r"unfinished build of pillow [\d.]+: choose"):
+        build(images.Source(), photographs, begun, workers=1, on_error="skip")
+
+
 def test_other_people_s_folders_are_left_alone(photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):
