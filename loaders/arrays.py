@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import resource
 from collections import OrderedDict
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,11 +54,6 @@ class Pixels:
         self._files = _Files(folder, name, self.field, manifest)
         self.dtype = np.dtype(self.field.dtype)
         self.channels = int(self.field.shape[2] or 0) if len(self.field.shape) == 3 else 1
-
-    @cached_property
-    def widest(self) -> int:
-        """Pixels of the longest row in the set."""
-        return int(self._width.max())
 
     def sizes(self, ids: Array) -> Array:
         """Return (B, 2) heights and widths in pixels."""

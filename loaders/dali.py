@@ -48,29 +48,31 @@ class Dali(Engine):
             prefetch_queue_depth=1,  # the loader prefetches; a queue here would only add latency
         )
         self._pipeline.build()
+        # DALI takes its memory back with the last reference; until the slot is filled again the
+        # GPU may still read it.
+        self._held: dict[int, Any] = {}
 
     def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
         """Return (B, C, H, W) float32 where normalised, else (B, H, W, C) as stored."""
         for one in drawn:
             pixels = self.pixels[one.route.field]
             shape = (len(ids), one.height, one.width, pixels.channels)
-            turned = (one.codes & 4) != 0
-            if one.height != one.width and turned.any():
-                shape = (len(ids), one.width, one.height, pixels.channels)
             raw = self._buffers.shaped(slot, one.route.name, shape, pixels.dtype).numpy()
-            self.read_raw(pixels, self.crops(one, ids, np.zeros_like(one.codes)), raw)
-            for name, value in _inputs(one, raw).items():
+            # Sources of two shapes that a turn makes equal fit one buffer only when turned already.
+            early = one.codes if one.height != one.width else np.zeros_like(one.codes)
+            self.read_raw(pixels, self.crops(one, ids, early), raw)
+            for name, value in _inputs(one, raw, one.codes - early).items():
                 self._pipeline.feed_input(name, value)
-        outputs = self._pipeline.run()
+        outputs = self._held[slot] = self._pipeline.run()
         return {
             one.route.name: torch.utils.dlpack.from_dlpack(output.as_tensor())
             for one, output in zip(drawn, outputs, strict=True)
         }
 
 
-def _inputs(drawn: Drawn, raw: Array) -> dict[str, Array]:
+def _inputs(drawn: Drawn, raw: Array, codes: Array) -> dict[str, Array]:
     """Return what one route is fed: its crops, the bits of its turns, its stages' draws."""
-    name, codes = drawn.route.name, drawn.codes
+    name = drawn.route.name
     fed: dict[str, Array] = {name: raw}
     for bit in (1, 2, 4):
         fed[f"{name} {bit}"] = ((codes & bit) != 0).astype(np.int32)

@@ -57,12 +57,6 @@ class Engine(ABC):
     def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
         """Return one tensor per route, by name; DataError where a sample cannot be read."""
 
-    def wait(self, slot: int) -> None:  # noqa: B027
-        """Make the consumer's stream wait for the slot (nothing to do on a CPU)."""
-
-    def release(self, slot: int) -> None:  # noqa: B027
-        """Note that the consumer has queued its last use of the slot."""
-
     def close(self) -> None:
         """Stop the threads and close the files."""
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -95,14 +89,14 @@ class Engine(ABC):
         self.spread(
             pixels,
             crops,
-            lambda part, rows: kernels.read_raw(*part[1:], self.scratch(pixels), out[rows]),
+            lambda part, rows: kernels.read_raw(*part[1:], self.scratch(pixels, part), out[rows]),
         )
 
-    def scratch(self, pixels: Pixels) -> Array:
+    def scratch(self, pixels: Pixels, crops: Crops) -> Array:
         """Return this thread's buffer for one band of rows, in the field's dtype."""
         name = pixels.dtype.str
-        widest = int(pixels.widest) * pixels.channels * pixels.dtype.itemsize
-        size = max(kernels.SCRATCH_BYTES, widest) // pixels.dtype.itemsize
+        row_bytes = int(crops.boxes[:, 1].max()) * pixels.channels * pixels.dtype.itemsize
+        size = max(kernels.SCRATCH_BYTES, row_bytes) // pixels.dtype.itemsize
         held: Array | None = getattr(self._local, name, None)
         if held is None or len(held) < size:
             held = np.empty(size, pixels.dtype)

@@ -29,17 +29,21 @@ class Host(Engine):
 
     def __init__(self, pixels: Mapping[str, Pixels], threads: int, device: torch.device) -> None:
         super().__init__(pixels, threads)
-        self._device = _Device(device) if device.type == "cuda" else None
-        self._buffers = Buffers(pinned=self._device is not None)
+        self._device = device
+        self._buffers = Buffers(pinned=device.type == "cuda")
+        self._floats: dict[tuple[int, str], Tensor] = {}
+        self._affines: dict[str, tuple[Tensor, Tensor]] = {}
 
     def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
         """Return (B, C, H, W) float32 where normalised, else (B, H, W, C) as stored."""
-        if self._device is None:
+        if self._device.type != "cuda":
             return {one.route.name: self._one(ids, one, slot) for one in drawn}
-        self._device.reuse(slot)
-        raw = {one.route.name: self._changed(ids, one, slot) for one in drawn}
-        scales = {one.route.name: self.affine(one) for one in drawn}
-        return self._device.send(slot, raw, scales)
+        return {
+            one.route.name: self._converted(
+                one.route.name, self._changed(ids, one, slot), one, slot
+            )
+            for one in drawn
+        }
 
     def _one(self, ids: Array, drawn: Drawn, slot: int) -> Tensor:
         affine = self.affine(drawn)
@@ -55,7 +59,9 @@ class Host(Engine):
             return out
 
         def work(part: Crops, rows: slice) -> int:
-            return int(kernels.read_float(*part[1:], *affine, self.scratch(pixels), target[rows]))
+            return int(
+                kernels.read_float(*part[1:], *affine, self.scratch(pixels, part), target[rows])
+            )
 
         self.spread(pixels, self.crops(drawn, ids), work)
         return out
@@ -68,7 +74,7 @@ class Host(Engine):
         out = raw.numpy()
 
         def work(part: Crops, rows: slice) -> int:
-            at = int(kernels.read_raw(*part[1:], self.scratch(pixels), out[rows]))
+            at = int(kernels.read_raw(*part[1:], self.scratch(pixels, part), out[rows]))
             for i in range(rows.start, rows.stop) if at < 0 else ():
                 for (_, stage), drawn_here in zip(stages, drawn.parameters, strict=True):
                     out[i] = stage.host(out[i], {key: v[i] for key, v in drawn_here.items()})
@@ -86,49 +92,10 @@ class Host(Engine):
             pixels.field.scale, pixels.field.offset, pixels.channels
         )
 
-    def wait(self, slot: int) -> None:
-        """Make the consumer's stream wait for the slot's copies."""
-        if self._device is not None:
-            self._device.wait(slot)
-
-    def release(self, slot: int) -> None:
-        """Note the consumer's last use of the slot on its stream."""
-        if self._device is not None:
-            self._device.release(slot)
-
-
-class _Device:
-    """Copies to a GPU on a side stream, into buffers that are reused slot by slot."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._sent: dict[int, torch.cuda.Event] = {}
-        self._used: dict[int, torch.cuda.Event] = {}
-        self._floats: dict[tuple[int, str], Tensor] = {}
-
-    def reuse(self, slot: int) -> None:
-        """Wait until the slot's pinned memory was copied and its device memory was used."""
-        if slot in self._sent:
-            self._sent[slot].synchronize()
-        if slot in self._used:
-            self._stream.wait_event(self._used[slot])
-
-    def send(
-        self, slot: int, raw: Mapping[str, Tensor], affine: Mapping[str, tuple[Array, Array] | None]
-    ) -> dict[str, Tensor]:
-        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            sent = {
-                name: self._convert(slot, name, images.to(self._device, non_blocking=True), scales)
-                for (name, images), scales in zip(raw.items(), affine.values(), strict=True)
-            }
-            self._sent[slot] = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._sent[slot].record(self._stream)
-        return sent
-
-    def _convert(
-        self, slot: int, name: str, images: Tensor, affine: tuple[Array, Array] | None
-    ) -> Tensor:
+    def _converted(self, name: str, raw: Tensor, drawn: Drawn, slot: int) -> Tensor:
+        """Return stored pixels (B, H, W, C) as float (B, C, H, W), on the GPU, reusing memory."""
+        images = raw.to(self._device, non_blocking=True)
+        affine = self.affine(drawn)
         if affine is None:
             return images
         planes = images.permute(0, 3, 1, 2)
@@ -136,13 +103,8 @@ class _Device:
         if out is None or out.shape != planes.shape:
             out = torch.empty(planes.shape, dtype=torch.float32, device=self._device)
             self._floats[slot, name] = out
-        out.copy_(planes)
-        factor, term = (torch.from_numpy(v).to(self._device).view(-1, 1, 1) for v in affine)
-        return out.mul_(factor).add_(term)
-
-    def wait(self, slot: int) -> None:
-        torch.cuda.current_stream(self._device).wait_event(self._sent[slot])
-
-    def release(self, slot: int) -> None:
-        self._used[slot] = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._used[slot].record(torch.cuda.current_stream(self._device))
+        if name not in self._affines:
+            factor, term = (torch.from_numpy(v).to(self._device).view(-1, 1, 1) for v in affine)
+            self._affines[name] = factor, term
+        factor, term = self._affines[name]
+        return out.copy_(planes).mul_(factor).add_(term)

@@ -25,6 +25,7 @@ from loaders.dataset import Dataset
 from loaders.draw import Keys
 from loaders.engine import Engine
 from loaders.host import Host
+from loaders.lane import Lane
 from loaders.order import Order
 from loaders.program import Moves, Program
 from loaders.stages import Stage
@@ -89,6 +90,7 @@ class Loader:
             for name, field in self.program.fields.items()
             if not field.is_pixels
         }
+        self._lane = Lane(self.device)
         self.engine = self._engine(engine, threads or self.world.threads())
         self.wait_s = 0.0  # time the training loop was blocked here, since the start
 
@@ -136,10 +138,10 @@ class Loader:
             if isinstance(item, BaseException):
                 raise item
             slot, batch = item
-            self.engine.wait(slot)
+            self._lane.wait(slot)
             self._chooser.consume()
             yield batch
-            self.engine.release(slot)
+            self._lane.release(slot)
             free.put(slot)
 
     def _feed(
@@ -164,12 +166,14 @@ class Loader:
         ids = np.asarray(self.ids[choice.rows[np.where(real, places, 0)]], np.int64)
         positions = choice.step * self.strategy.order.batch + places
         keys = Keys(self.seed, choice.epoch, positions, ids)
-        fields = self._fields(keys, ids, slot)
+        with self._lane.filling(slot):
+            fields = self._fields(keys, ids, slot)
+            weight = self._sent(real.astype(np.float32))
         return Batch(
             fields,
             torch.from_numpy(ids),
             torch.from_numpy(positions),
-            torch.from_numpy(real.astype(np.float32)).to(self.device),
+            weight,
             float(len(choice.rows)),
             choice.epoch,
             choice.step,
@@ -193,7 +197,7 @@ class Loader:
             if self.program.fields[name].kind == "points":
                 fields[name] = self._points(column, name, ids, moves.get(""))
             else:
-                fields[name] = torch.from_numpy(np.ascontiguousarray(column[ids])).to(self.device)
+                fields[name] = self._sent(np.ascontiguousarray(column[ids]))
         return fields
 
     def _points(self, column: Any, name: str, ids: Array, moves: Moves | None) -> Points:
@@ -206,7 +210,11 @@ class Loader:
                 rows[i] = points[inside]
         starts = np.cumsum([0] + [len(points) for points in rows])
         values = np.concatenate(rows).astype(np.float32)
-        return Points(torch.from_numpy(values).to(self.device), torch.from_numpy(starts))
+        return Points(self._sent(values), torch.from_numpy(starts))
+
+    def _sent(self, values: Array) -> Tensor:
+        """Return a small array on the device, copied in the lane's order."""
+        return torch.from_numpy(values).to(self.device, non_blocking=True)
 
     def observe(self, ids: Array, scores: strategies.Scores) -> None:
         """Give the strategy the scores of a whole global step, in position order, on every rank."""
