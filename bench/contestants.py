@@ -1,6 +1,6 @@
 """Who runs in bench/loader.py: the loader itself, its ceilings, and the peers.
 
-To add one, write a function (work, setting) -> endless iterator of (LR, HR) batches and put it into
+To add one, write a function (work, setting) -> endless generator of (LR, HR), and put it into
 CONTESTANTS. Legend: B batch, H W pixels of HR.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import peers
 import torch
-from peers import Pair
+from peers import Pairs
 from timing import counts
 
 from loaders import Dataset, Loader, kernels
@@ -54,7 +54,7 @@ class Work:
         return f"lr_x{self.scale}", "hr"
 
 
-Start = Callable[[Work, Setting], Iterator[Pair]]
+Start = Callable[[Work, Setting], Pairs]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Contestant:
     forms: tuple[str, ...] = ()
 
 
-def nostall(work: Work, engine: Literal["host", "dali"]) -> Iterator[Pair]:
+def nostall(work: Work, engine: Literal["host", "dali"]) -> Pairs:
     """Yield from the Loader, with the stages of training."""
     lr, hr = work.fields
     loader = Loader(
@@ -87,8 +87,11 @@ def nostall(work: Work, engine: Literal["host", "dali"]) -> Iterator[Pair]:
         threads=work.threads,
         device=work.device,
     )
-    for batch in loader:
-        yield batch[lr], batch[hr]
+    try:
+        for batch in loader:
+            yield batch[lr], batch[hr]
+    finally:
+        loader.close()
 
 
 def fixed_crops(work: Work, name: str, pixels: Pixels) -> list[Crops]:
@@ -112,7 +115,7 @@ def affine(pixels: Pixels) -> tuple[Array, Array]:
     return Normalise(field=pixels.name).affine(field.scale, field.offset, pixels.channels)
 
 
-def ceiling(work: Work) -> Iterator[Pair]:
+def ceiling(work: Work) -> Pairs:
     """Read fixed crops from the page cache to float: no shuffle, no turns, no loader."""
     dataset = Dataset(work.data)
     fields = [dataset.pixels(name) for name in work.fields]
@@ -128,7 +131,7 @@ def ceiling(work: Work) -> Iterator[Pair]:
     return hand_over(work, fill)
 
 
-def ceiling_memory(work: Work) -> Iterator[Pair]:
+def ceiling_memory(work: Work) -> Pairs:
     """Convert crops that were cut before and lie in memory to float: no reading at all."""
     dataset = Dataset(work.data)
     fields = [dataset.pixels(name) for name in work.fields]
@@ -147,7 +150,7 @@ def ceiling_memory(work: Work) -> Iterator[Pair]:
     return hand_over(work, fill)
 
 
-def hand_over(work: Work, fill: Callable[[int, int, list[Array]], None]) -> Iterator[Pair]:
+def hand_over(work: Work, fill: Callable[[int, int, list[Array]], None]) -> Pairs:
     """Let each thread fill whole batches in reused buffers; yield them as they come."""
     free: queue.Queue[int | None] = queue.Queue()
     ready: queue.Queue[int] = queue.Queue()
@@ -165,18 +168,21 @@ def hand_over(work: Work, fill: Callable[[int, int, list[Array]], None]) -> Iter
             ready.put(slot)
             step += work.threads
 
+    threads = [threading.Thread(target=run, args=(first,)) for first in range(work.threads)]
+    for thread in threads:
+        thread.start()
     for slot in range(len(slots)):
         free.put(slot)
-    for first in range(work.threads):
-        threading.Thread(target=run, args=(first,), daemon=True).start()
     try:
         while True:
             slot = ready.get()
             yield slots[slot][0], slots[slot][1]
             free.put(slot)
     finally:
-        for _ in range(work.threads):
+        for _ in threads:
             free.put(None)
+        for thread in threads:
+            thread.join()
 
 
 def _threads(work: Work) -> list[Setting]:
@@ -191,10 +197,10 @@ def _chunks(work: Work) -> list[Setting]:
     return [setting | {"chunk": chunk} for chunk in corpus.CHUNKS for setting in _workers(work)]
 
 
-def _peer(kind: type[peers.Pairs], form: str) -> Start:
+def _peer(kind: type[peers.Crops], form: str) -> Start:
     """Return a start for a peer that reads files of its own; `{chunk}` is filled by the setting."""
 
-    def start(work: Work, setting: Setting) -> Iterator[Pair]:
+    def start(work: Work, setting: Setting) -> Pairs:
         folder = corpus.peer_files(
             Path(work.root), Path(work.data), form.format(**setting), work.scale
         )
@@ -204,7 +210,7 @@ def _peer(kind: type[peers.Pairs], form: str) -> Start:
     return start
 
 
-def _packed(work: Work, setting: Setting) -> Iterator[Pair]:
+def _packed(work: Work, setting: Setting) -> Pairs:
     pairs = peers.Packed(peers.packed(Path(work.data), work.scale), work.scale, work.patch)
     return peers.batches(pairs, work.batch, setting["workers"], torch.device(work.device))
 

@@ -15,6 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def one(job: str) -> None:
     torch.manual_seed(work.seed)
     batches = CONTESTANTS[facts["name"]].start(work, facts["setting"])
     check = Check(work.scale, work.patch, work.batch)
-    window = timing.measure(batches, work.batch, rules, facts["began"], check)
+    with closing(batches):
+        window = timing.measure(batches, work.batch, rules, facts["began"], check)
     timing.answer(window, check=check.result())
 
 

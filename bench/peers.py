@@ -8,7 +8,7 @@ never ends, so that workers are never started anew.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from loaders import Dataset as Set
 
 Array = npt.NDArray[Any]
 Pair = tuple[Tensor, Tensor]
+Pairs = Generator[Pair, None, None]
 ENDLESS = 10**9
 
 
-class Pairs(Dataset[Pair]):
+class Crops(Dataset[Pair]):
     """Crops of pairs of images; a subclass says how an image is opened."""
 
     swaps_channels = False  # cv2 decodes to BGR
@@ -63,7 +64,7 @@ class Pairs(Dataset[Pair]):
         return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))).float().div_(255)
 
 
-class Png(Pairs):
+class Png(Crops):
     """Whole PNG files, decoded for each crop."""
 
     swaps_channels = True
@@ -72,7 +73,7 @@ class Png(Pairs):
         return np.asarray(cv2.imread(place))
 
 
-class Npy(Pairs):
+class Npy(Crops):
     """Memory-mapped .npy files, opened once a process."""
 
     def __init__(self, places: list[tuple[Any, Any]], scale: int, patch: int) -> None:
@@ -144,12 +145,12 @@ def packed(data: Path, scale: int) -> list[tuple[Any, Any]]:
     return list(zip(*places, strict=True))
 
 
-def batches(pairs: Pairs, batch: int, workers: int, device: torch.device) -> Iterator[Pair]:
+def batches(crops: Crops, batch: int, workers: int, device: torch.device) -> Pairs:
     """Yield batches (LR, HR) without end from `workers` processes, 0: from this one."""
     loader = DataLoader(
-        pairs,
+        crops,
         batch,
-        sampler=RandomSampler(pairs, replacement=True, num_samples=ENDLESS),
+        sampler=RandomSampler(crops, replacement=True, num_samples=ENDLESS),
         num_workers=workers,
         worker_init_fn=_alone,
         pin_memory=device.type == "cuda",
