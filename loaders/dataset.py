@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,11 @@ from loaders.arrays import Pixels
 Array = npt.NDArray[Any]
 
 
-def data_root(given: str | Path | None = None) -> Path:
-    """Return the data root: given, else $NOSTALL_DATA, else ./data."""
-    return Path(given or os.environ.get("NOSTALL_DATA") or "data")
-
-
 class Dataset:
-    """A built set by folder, or by name under the data root; DataError where it is not one."""
+    """A built set by path, or by name under the data root; DataError where it is not one."""
 
     def __init__(self, name: str | Path, root: str | Path | None = None) -> None:
-        given = Path(name)
-        self.folder = given if given.is_dir() or len(given.parts) > 1 else data_root(root) / given
+        self.folder = manifest.locate(name, root)
         self.manifest = manifest.load(self.folder)
         self.fields = self.manifest.fields
         self.samples = self.manifest.samples
