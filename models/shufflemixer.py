@@ -7,8 +7,7 @@ names are those of the published checkpoints, `upsapling` included, so that thes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -229,67 +228,3 @@ def shuffle_channels(x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     grouped = x.reshape(batch, SHUFFLE_GROUPS, channels // SHUFFLE_GROUPS, height, width)
     return grouped.transpose(1, 2).reshape(batch, channels, height, width)
-
-
-def load_weights(
-    net: nn.Module, path: str | Path, prefer: Literal["params", "params_ema"] = "params"
-) -> None:
-    """Load a `.pth` file strictly: published (`params`, `params_ema`) or a bare state dict.
-
-    The published scores are those of `params`. ValueError, in one line, where the file is not one
-    or is of another net.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch raises a dozen kinds for a damaged or foreign file
-        raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from None
-    state = _tensors(content, prefer)
-    if not state:
-        raise ValueError(f"{path}: no weights in it")
-    difference = _difference(net.state_dict(), state)
-    if difference:
-        raise ValueError(f"{path}: weights of another net: {difference}")
-    net.load_state_dict(state, strict=True)
-
-
-def _tensors(content: object, prefer: str) -> dict[str, Tensor]:
-    """Return the weights in a loaded checkpoint, {} where there are none."""
-    for key in (prefer, "params", "params_ema"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or any(not isinstance(v, Tensor) for v in content.values()):
-        return {}
-    return dict(content)
-
-
-def _difference(want: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """Say what tells two state dicts apart, "" when nothing does."""
-    ours, theirs = _facts(want), _facts(state)
-    parts = [
-        f"{name} is {theirs[name]}, the net has {value}"
-        for name, value in ours.items()
-        if name in theirs and theirs[name] != value
-    ]
-    missing, unexpected = sorted(want.keys() - state), sorted(state.keys() - want)
-    parts += [f"{len(missing)} missing, first {missing[0]}"] if missing else []
-    parts += [f"{len(unexpected)} unexpected, first {unexpected[0]}"] if unexpected else []
-    shapes = [k for k in want if k in state and want[k].shape != state[k].shape]
-    if shapes and not parts:
-        key = shapes[0]
-        parts.append(f"{key} is {tuple(state[key].shape)}, the net has {tuple(want[key].shape)}")
-    return "; ".join(parts)
-
-
-def _facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read width, kernel size, blocks and scale off the shapes; {} for another family."""
-    try:
-        width = state["to_feat.weight"].shape[0]
-        kernel_size = state["blocks.0.net.0.spatial.weight"].shape[-1]
-        step = round((state["upsapling.0.weight"].shape[0] / width) ** 0.5)
-    except (KeyError, IndexError, ZeroDivisionError):
-        return {}
-    scale = 4 if "upsapling.3.weight" in state else step
-    blocks = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
-    return {"width": width, "kernel size": kernel_size, "blocks": blocks, "scale": scale}
