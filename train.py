@@ -54,10 +54,6 @@ class Launch:
     on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
 
 
-class Stopped(ValueError):
-    """A step cannot be done; the run was saved."""
-
-
 class Trainer:
     """One run on this rank."""
 
@@ -123,25 +119,27 @@ class Trainer:
         )
 
     def _loading(self) -> dict[str, Any]:
-        names = ("engine", "threads", "prefetch")
-        flags_ = {name: getattr(self.launch, name) for name in names}
-        return flags_ | {"world": self.world, "device": self.device}
+        given = {name: getattr(self.launch, name) for name in ("engine", "threads", "prefetch")}
+        return given | {"world": self.world, "device": self.device}
 
     def train(self) -> None:
         """Go on from the last checkpoint, if there is one, to the last step."""
         self._start()
         began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
         batches = iter(self.loader)
+        sums: dict[str, Tensor] = {}  # of the loss and its terms since the last log line
         while self.step < self.steps:
             batch = next(batches)
-            terms = self._step(batch)
+            sums = {name: term + sums.get(name, 0) for name, term in self._step(batch).items()}
             self.log.advance(self.step)
             if self.step % self.launch.log_every == 0 or self.step == self.steps:
                 spent = max(1e-9, time.perf_counter() - began)
                 done, wait = self.step - since, self.loader.wait_s - waited
                 speed = done * self.recipe.global_batch_size / spent
-                self._log(batch, terms, speed, wait / spent)
+                means = {name: term / done for name, term in sums.items()}
+                self._log(batch, means, speed, wait / spent)
                 began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
+                sums = {}
             paused = time.perf_counter()
             if self.stop:
                 break
@@ -260,7 +258,7 @@ class Trainer:
         why = f"step {self.step}: loss or gradient is not finite; samples {listed}"
         if self.launch.on_non_finite == "stop":
             self.save()
-            raise Stopped(f"{why}; checkpoint saved (go on with --on-non-finite skip)")
+            raise ValueError(f"{why}; checkpoint saved (go on with --on-non-finite skip)")
         self.log.say(f"{why}; skipped, {self.skipped} so far")
 
     def _log(self, batch: Batch, terms: Mapping[str, Tensor], speed: float, wait: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 import tasks
@@ -157,7 +157,12 @@ class Task(tasks.Task):
             nearest = small.repeat(self.scale, 0).repeat(self.scale, 1)
             sr = to_image(self.upscale(net, lr))
             shown[f"sample-{int(batch.id[i])}"] = side_by_side(
-                [nearest, upscale(small, self.scale), sr, hr]
+                {
+                    f"LR ×{self.scale} nearest": nearest,
+                    "bicubic": upscale(small, self.scale),
+                    "SR": sr,
+                    "HR": hr,
+                }
             )
         return shown
 
@@ -194,14 +199,16 @@ def to_image(tensor: Tensor) -> Array:
     return to_uint8(tensor[0].permute(1, 2, 0).float().cpu().numpy())
 
 
-def side_by_side(images: list[Array], size: int = 256) -> Array:
-    """Return the centres of equally large images in one row, white lines between them."""
-    height, width = images[0].shape[:2]
+def side_by_side(images: Mapping[str, Array], size: int = 256) -> Array:
+    """Return the centres of equally large images in one row, each under its title."""
+    height, width = next(iter(images.values())).shape[:2]
     h, w = min(size, height), min(size, width)
     y, x = (height - h) // 2, (width - w) // 2
-    line = np.full((h, 4, 3), 255, np.uint8)
-    cut = [image[y : y + h, x : x + w] for image in images]
-    return np.concatenate([part for image in cut for part in (image, line)][:-1], axis=1)
+    sheet = Image.new("RGB", (len(images) * (w + 4) - 4, h + 14), "white")
+    for place, (title, image) in enumerate(images.items()):
+        sheet.paste(Image.fromarray(image[y : y + h, x : x + w]), (place * (w + 4), 14))
+        ImageDraw.Draw(sheet).text((place * (w + 4), 1), title, "black")
+    return np.asarray(sheet)
 
 
 def tiled(net: Net, lr: Tensor, scale: int, tile: int, overlap: int = 48) -> Tensor:
