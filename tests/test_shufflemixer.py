@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
-from models.shufflemixer import build, shuffle_channels
+from models.shufflemixer import RECIPES, build, shuffle_channels
 
 BASE = {2: 393_939, 3: 414_739, 4: 410_579}
 TINY = {2: 108_435, 3: 113_715, 4: 112_659}

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from click.testing import CliRunner, Result
 from toys import SuperResolution, built
 
 import train
+from dataprep.manifest import DataError
 from tasks import superres
 from tasks.run import Run, load_checkpoint
 
@@ -229,6 +231,28 @@ def test_weights_of_another_network_are_refused(data: Path, reference: Run, tmp_
     for name, value in load_checkpoint(best)["ema"].items():
         if name != "n_averaged":
             assert torch.equal(weights(again)[name.removeprefix("module.")], value)
+
+
+def test_full_disk_keeps_earlier_checkpoints(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real bytes up to the limit of a file's size, then the kernel says no: as a full disk does."""
+    finished(data, tmp_path, "run", "--checkpoint-every", "100")
+    run = Run(tmp_path / "run")
+    saved = run.latest()
+    assert saved
+    before = saved.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(DataError, match="earlier ones are whole"):
+            run.save(13, load_checkpoint(saved), keep=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert saved.read_bytes() == before and run.latest() == saved
+    assert [p.name for p in run.checkpoints.iterdir() if p.name.startswith(".")] == []
 
 
 def test_checkpoint_cannot_run_code(data: Path, tmp_path: Path) -> None:

@@ -100,8 +100,12 @@ class Run:
         path = self.checkpoints / f"step-{step:08d}.pt"
         encoded = _encode(dict(state))
         for target in (path, self.checkpoints / "best.pt") if best else (path,):
-            with atomic(target) as temporary:
-                torch.save(encoded, temporary)
+            try:
+                with atomic(target) as temporary:
+                    torch.save(encoded, temporary)
+            except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+                why = f"checkpoint not written, earlier ones are whole ({error})"
+                raise DataError(target, "", why) from None
         for old in self.steps()[:-keep]:
             old.unlink()
         return path
