@@ -233,9 +233,7 @@ def test_weights_of_another_network_are_refused(data: Path, reference: Run, tmp_
             assert torch.equal(weights(again)[name.removeprefix("module.")], value)
 
 
-def test_full_disk_keeps_earlier_checkpoints(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_keeps_earlier_checkpoints(data: Path, tmp_path: Path) -> None:
     """Real bytes up to the limit of a file's size, then the kernel says no: as a full disk does."""
     finished(data, tmp_path, "run", "--checkpoint-every", "100")
     run = Run(tmp_path / "run")
