@@ -11,27 +11,42 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
-
-def mix(state: U64, part: U64 | int) -> U64:
+@njit(nogil=True, cache=True)
+def mix(state: np.uint64, part: np.uint64) -> np.uint64:
     """Fold one more part of the key into the state."""
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
-        z = (state ^ np.asarray(part).astype(np.uint64)) + _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)
+    z = (state ^ part) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True)
+def _draw(
+    seed: np.uint64, epoch: np.uint64, slot: np.uint64, positions: I64, ids: I64, out: U64
+) -> None:
+    state = mix(mix(np.uint64(0), seed), epoch)
+    for i in range(len(out)):
+        out[i] = mix(mix(mix(state, np.uint64(positions[i])), np.uint64(ids[i])), slot)
 
 
 def draw(seed: int, epoch: int, positions: I64, ids: I64, slot: int) -> U64:
     """Return (B,) uniform 64-bit words, one per key."""
-    state = mix(mix(np.zeros(1, np.uint64), seed), epoch)
-    return mix(mix(mix(state, positions.astype(np.uint64)), ids.astype(np.uint64)), slot)
+    out = np.empty(len(ids), np.uint64)
+    # Compiled: for a batch of 16 a numpy expression costs ten times as much as the hash itself.
+    _draw(word(seed), word(epoch), word(slot), positions, ids, out)
+    return out
+
+
+def word(part: int) -> np.uint64:
+    """Return a key part modulo 2^64, as the compiled functions take it."""
+    return np.uint64(part & 0xFFFFFFFFFFFFFFFF)
 
 
 @dataclass(frozen=True)

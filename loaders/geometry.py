@@ -67,9 +67,9 @@ def exact(matrices: Array, sizes: Array) -> tuple[Array, Array] | None:
     permutation = (np.abs(whole[:, :2, :2]).sum(1) == 1).all() and (
         np.abs(whole[:, :2, :2]).sum(2) == 1
     ).all()
-    if not (permutation and np.allclose(matrices, whole, atol=1e-6)):
+    if not (permutation and np.abs(matrices - whole).max() < 1e-6):
         return None
-    if not np.allclose(sizes, np.rint(sizes), atol=1e-6):
+    if not np.abs(sizes - np.rint(sizes)).max() < 1e-6:
         return None
     turned = whole[:, 0, 0] == 0
     signs = linear.sum(2)  # (B, 2): x, y of the source

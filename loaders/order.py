@@ -13,26 +13,38 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
-from loaders.draw import mix
+from loaders.draw import mix, word
 
 I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 _ROUNDS = 6  # four are pseudo-random in theory (Luby & Rackoff 1988); small halves want more
+
+
+@njit(nogil=True, cache=True)
+def _walk(values: U64, size: np.uint64, half: np.uint64, seed: np.uint64, epoch: np.uint64) -> None:
+    """Permute values in place."""
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    key = mix(mix(np.uint64(0), seed), epoch)
+    for i in range(len(values)):
+        value = values[i]
+        while True:
+            left, right = value >> half, value & mask
+            for number in range(_ROUNDS):
+                left, right = right, left ^ (mix(mix(key, np.uint64(number)), right) & mask)
+            value = (left << half) | right
+            if value < size:
+                break
+        values[i] = value
 
 
 def permute(size: int, seed: int, epoch: int, positions: I64) -> I64:
     """Return where each position lies in a permutation of range(size)."""
-    half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
-    mask = np.uint64((1 << int(half)) - 1)
-    key = mix(mix(np.zeros(1, np.uint64), seed), epoch)
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
     values = positions.astype(np.uint64)
-    outside = np.arange(len(values))
-    while len(outside):
-        left, right = values[outside] >> half, values[outside] & mask
-        for number in range(_ROUNDS):
-            left, right = right, left ^ (mix(mix(key, number), right) & mask)
-        values[outside] = (left << half) | right
-        outside = outside[values[outside] >= np.uint64(size)]
+    # Compiled: in numpy a batch of 16 took 0.6 ms, a fifth of what reading it takes.
+    _walk(values, word(size), word(half), word(seed), word(epoch))
     return values.astype(np.int64)
 
 

@@ -95,9 +95,9 @@ class Program:
                 f"field {route.field!r} would be cut between its pixels: the crop of"
                 f" {self.reference!r} does not fall on its grid"
             )
-        shapes = np.unique(np.rint(out).astype(int), axis=0)
-        if len(shapes) != 1:
-            listed = ", ".join(f"{h}×{w}" for h, w in shapes[:4])
+        shapes = np.rint(out).astype(int)
+        if (shapes != shapes[0]).any():
+            listed = ", ".join(f"{h}×{w}" for h, w in np.unique(shapes, axis=0)[:4])
             raise ValueError(
                 f"field {route.field!r}: one batch holds several sizes ({listed}): crop them, or"
                 " batch samples of one size (groups='size')"
