@@ -6,8 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,13 +43,27 @@ class Buffers:
         return sum(len(flat) for flat in self._flat.values())
 
 
+class Job(NamedTuple):
+    """Crops to read; `work` reads a part into its rows of the output, returns -1 or the bad row."""
+
+    pixels: Pixels
+    crops: Crops
+    work: Callable[[Crops, slice], int]
+
+    def parts(self, most: int) -> list[slice]:
+        """Return up to `most` slices of about equal length."""
+        count = len(self.crops.ids)
+        most = min(count, most)
+        return [slice(count * i // most, count * (i + 1) // most) for i in range(most)]
+
+
 class Engine(ABC):
     """Turns draws into tensors. One `read` at a time; a slot's tensors live until it is reused."""
 
     def __init__(self, pixels: Mapping[str, Pixels], threads: int) -> None:
         self.pixels = pixels
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="nostall-read")
+        self._pool = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="nostall-read")
         self._local = threading.local()
 
     @abstractmethod
@@ -68,28 +81,39 @@ class Engine(ABC):
         turns = drawn.codes if codes is None else codes
         return self.pixels[drawn.route.field].locate(ids, drawn.boxes, turns)
 
-    def spread(self, pixels: Pixels, crops: Crops, work: Callable[[Crops, slice], int]) -> None:
-        """Run `work` over parts of the batch on all threads; it returns -1 or the row at fault."""
-        count = len(crops.ids)
+    def spread(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs in parts on all threads, of which the calling one is the first."""
         # Two parts a thread: an uneven machine does not leave one thread idle at the end.
-        edges = np.linspace(0, count, min(count, 2 * self.threads) + 1).astype(int)
-        parts = [slice(int(a), int(b)) for a, b in pairwise(edges)]
-        failed = [
-            part.start + at
-            for part, at in zip(
-                parts, self._pool.map(lambda p: work(crops.part(p), p), parts), strict=True
-            )
-            if at >= 0
-        ]
+        parts = iter([(job, rows) for job in jobs for rows in job.parts(2 * self.threads)])
+        failed: list[tuple[Job, int]] = []
+
+        def run() -> None:
+            for job, rows in parts:
+                at = job.work(job.crops.part(rows), rows)
+                if at >= 0:
+                    failed.append((job, rows.start + at))
+
+        # One hand-over a thread, not one a part: for small batches they cost as much as the work.
+        others = [self._pool.submit(run) for _ in range(self.threads - 1)]
+        run()
+        for other in others:
+            other.result()
         if failed:
-            raise pixels.explain(crops, failed[0])
+            job, row = min(failed, key=lambda one: one[1])
+            raise job.pixels.explain(job.crops, row)
 
     def read_raw(self, pixels: Pixels, crops: Crops, out: Array) -> None:
         """Fill out (B, H, W, C) with the crops as they are stored."""
         self.spread(
-            pixels,
-            crops,
-            lambda part, rows: kernels.read_raw(*part[1:], self.scratch(pixels, part), out[rows]),
+            [
+                Job(
+                    pixels,
+                    crops,
+                    lambda part, rows: kernels.read_raw(
+                        *part[1:], self.scratch(pixels, part), out[rows]
+                    ),
+                )
+            ]
         )
 
     def scratch(self, pixels: Pixels, crops: Crops) -> Array:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from loaders import kernels
 from loaders.arrays import Crops, Pixels
-from loaders.engine import Buffers, Engine
+from loaders.engine import Buffers, Engine, Job
 from loaders.program import Drawn
 
 Array = npt.NDArray[Any]
@@ -37,7 +37,10 @@ class Host(Engine):
     def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
         """Return (B, C, H, W) float32 where normalised, else (B, H, W, C) as stored."""
         if self._device.type != "cuda":
-            return {one.route.name: self._one(ids, one, slot) for one in drawn}
+            jobs: list[Job] = []
+            outputs = {one.route.name: self._one(ids, one, slot, jobs) for one in drawn}
+            self.spread(jobs)
+            return outputs
         return {
             one.route.name: self._converted(
                 one.route.name, self._changed(ids, one, slot), one, slot
@@ -45,7 +48,8 @@ class Host(Engine):
             for one in drawn
         }
 
-    def _one(self, ids: Array, drawn: Drawn, slot: int) -> Tensor:
+    def _one(self, ids: Array, drawn: Drawn, slot: int, jobs: list[Job]) -> Tensor:
+        """Return a route's output; what is still to be read into it is added to the jobs."""
         affine = self.affine(drawn)
         if affine is None:
             return self._changed(ids, drawn, slot)
@@ -63,7 +67,7 @@ class Host(Engine):
                 kernels.read_float(*part[1:], *affine, self.scratch(pixels, part), target[rows])
             )
 
-        self.spread(pixels, self.crops(drawn, ids), work)
+        jobs.append(Job(pixels, self.crops(drawn, ids), work))
         return out
 
     def _changed(self, ids: Array, drawn: Drawn, slot: int) -> Tensor:
@@ -80,7 +84,7 @@ class Host(Engine):
                     out[i] = stage.host(out[i], {key: v[i] for key, v in drawn_here.items()})
             return at
 
-        self.spread(pixels, self.crops(drawn, ids), work)
+        self.spread([Job(pixels, self.crops(drawn, ids), work)])
         return raw
 
     def affine(self, drawn: Drawn) -> tuple[Array, Array] | None:
