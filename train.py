@@ -341,7 +341,7 @@ class Trainer:
             alone = self._loading() | {"world": World()}
             split = self.recipe.val_split
             paths = reports.write(self.run, self.task, self.evaluated(), figures, split, **alone)
-            self.log.say("  ".join(f"{name}: {path}" for name, path in paths.items()))
+            self.log.finish(reports.wait_share(self.run), paths)
         self.log.close()
 
 

@@ -50,7 +50,10 @@ class Loss:
 
 
 class Task(ABC):
-    """Base of all tasks; options are annotated keyword arguments of `__init__` (`--task k=v`)."""
+    """Base of all tasks; options are annotated keyword arguments of `__init__` (`--task k=v`).
+
+    Without a set (None) a task can predict, nothing else.
+    """
 
     # The metric that names the best checkpoint, larger is better.
     best: ClassVar[str]
@@ -59,8 +62,14 @@ class Task(ABC):
     # Samples on a rank at a time in evaluation.
     evaluation_batch: ClassVar[int] = 64
 
-    def __init__(self, dataset: Dataset, net: torch.nn.Module) -> None:
-        self.dataset, self.net = dataset, net
+    def __init__(self, dataset: Dataset | None, net: torch.nn.Module) -> None:
+        self._dataset, self.net = dataset, net
+
+    @property
+    def dataset(self) -> Dataset:
+        """The set this task was opened with."""
+        assert self._dataset is not None, "opened to predict only"
+        return self._dataset
 
     @abstractmethod
     def feed(self, training: bool) -> Feed:

@@ -54,7 +54,8 @@ def evaluate(
     """
     folder = Run(run)
     options: dict[str, Any] = {"tile": tile} if tile else {}
-    task, net = restore(folder, checkpoint, data, data_root, device, **options)
+    dataset = Dataset(data or folder.facts()["recipe"]["data"], data_root)
+    task, net = restore(folder, checkpoint, device, dataset, **options)
     own = task.dataset.manifest.splits
     results = {}
     for split in splits or [name for name in own if name != "train"]:
@@ -85,7 +86,7 @@ def predict(
     python -m tasks predict runs/shufflemixer photo.png --out enlarged
     """
     options: dict[str, Any] = {"tile": tile} if tile else {}
-    task, net = restore(Run(run), checkpoint, device=device, **options)
+    task, net = restore(Run(run), checkpoint, device, **options)
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         for path in images:

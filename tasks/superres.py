@@ -42,7 +42,7 @@ class Task(tasks.Task):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset | None,
         net: torch.nn.Module,
         *,
         patch: int = 64,
@@ -60,7 +60,7 @@ class Task(tasks.Task):
         )
         self._bicubic: dict[int, dict[str, float]] = {}
         for field in ("hr", self.lr):
-            if field not in dataset.fields:
+            if dataset and field not in dataset.fields:
                 there = ", ".join(dataset.fields)
                 raise DataError(dataset.folder, field, f"no such field; there are: {there}")
 

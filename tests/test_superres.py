@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_evaluate_judges_whole_images_once(data: Path, run: Run) -> None:
     assert report["bicubic_psnr_y"] == pytest.approx(np.mean(bicubic), abs=1e-9)
     tiled_report = call("evaluate", run.folder, "--device", "cpu", "--tile", 16)
     assert tiled_report.exit_code == 0, tiled_report.output
+
+
+def test_predict_needs_no_data(run: Run, tmp_path: Path) -> None:
+    """A run that was carried elsewhere still works."""
+    moved = tmp_path / "moved"
+    shutil.copytree(run.folder, moved)
+    facts = json.loads((moved / "recipe.json").read_text())
+    facts["recipe"]["data"] = "gone"
+    (moved / "recipe.json").write_text(json.dumps(facts))
+    Image.new("RGB", (9, 8)).save(tmp_path / "in.png")
+    result = call("predict", moved, tmp_path / "in.png", "--out", tmp_path, "--device", "cpu")
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1"])

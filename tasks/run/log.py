@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,12 @@ class Log:
         for name, picture in panels.items():
             if self._board:
                 self._board.add_image(name, picture, step, dataformats="HWC")
+
+    def finish(self, wait_share: float, paths: Mapping[str, Path]) -> None:
+        """Say where the time went and where the results lie."""
+        self.say(f"waited for data {100 * wait_share:.2f} % of the training time")
+        for name, path in paths.items():
+            self.say(f"{name}: {path}")
 
     def close(self) -> None:
         """Flush everything."""

@@ -26,6 +26,15 @@ def origin(run: Run, split: str, fingerprint: str) -> dict[str, Any]:
     return {"command": " ".join(sys.argv), "seed": seed, "split": split, "data": fingerprint}
 
 
+def wait_share(run: Run) -> float:
+    """Return the share of the training time in which a run waited for data, by its log."""
+    steps = [entry for entry in run.read_log() if entry.get("kind") == "step"]
+    # A window's time is its samples over its speed; windows hold equally many samples.
+    spent = [1 / entry["samples_per_s"] for entry in steps]
+    waited = [entry["wait_share"] * time for entry, time in zip(steps, spent, strict=True)]
+    return float(np.sum(waited) / max(np.sum(spent), 1e-9))
+
+
 def save_picture(path: Path, picture: Array, facts: Mapping[str, Any]) -> Path:
     """Write a picture (H, W, 3) uint8 as PNG with its facts as text chunks."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,10 +98,8 @@ def write(
     """Write report.json, curves and panels of a finished run; returns their paths."""
     facts = origin(run, split, task.dataset.manifest.fingerprint)
     steps = [entry for entry in run.read_log() if entry.get("kind") == "step"]
-    waits = [entry["wait_share"] for entry in steps]
     summary: dict[str, Any] = {"figures": dict(figures), "origin": facts}
-    if steps:
-        summary |= {"wait_share": float(np.mean(waits)), "last_step": steps[-1]}
+    summary |= {"wait_share": wait_share(run), "last_step": steps[-1] if steps else {}}
     paths = {"report": run.write_json("report.json", summary), "curves": curves(run, facts)}
     shown = pictures(task, net, split, **loading)
     if shown:

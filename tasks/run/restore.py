@@ -40,20 +40,19 @@ def recipe_of(model: str, given: Mapping[str, Any]) -> Recipe:
 def restore(
     run: Run,
     checkpoint: Path | None = None,
-    data: str | None = None,
-    root: str | None = None,
     device: str = "cpu",
+    dataset: Dataset | None = None,
     **task_options: Any,
 ) -> tuple[tasks.Task, torch.nn.Module]:
-    """Return the task and the trained network of a run, ready to evaluate.
+    """Return the task and the trained network of a run, ready to use.
 
-    checkpoint: default the run's best. data: default the set it was trained on. task_options
-    replace the recipe's.
+    checkpoint: default the run's best. dataset: what to evaluate on; None: to predict only.
+    task_options replace the recipe's.
     """
     facts = run.facts()
     recipe = Recipe(**facts["recipe"])
     net = models.build(facts["family"], **recipe.net)
     models.initialise(net, load_checkpoint(checkpoint or run.best()))
     options = {**recipe.task_options, **task_options}
-    task = tasks.load(recipe.task)(Dataset(data or recipe.data, root), net, **options)
+    task = tasks.load(recipe.task)(dataset, net, **options)
     return task, net.to(device).eval()
