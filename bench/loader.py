@@ -35,7 +35,7 @@ PACKAGES = (
     "numba",
     "numpy",
     "nvidia-dali-cuda130",
-    "opencv-python-headless",
+    "opencv-python",
     "torch",
     "zarr",
 )

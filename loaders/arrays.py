@@ -64,8 +64,7 @@ class Pixels:
         pixel = self.channels * self.dtype.itemsize
         strides = self._width[ids].astype(np.int64) * pixel
         starts = self._offset[ids].astype(np.int64) + boxes[:, 0] * strides + boxes[:, 1] * pixel
-        shards, inverse = np.unique(self._shard[ids], return_inverse=True)
-        fds = self._files.open(shards)[inverse]
+        fds = self._files.open(self._shard[ids])
         sizes = np.ascontiguousarray(boxes[:, 2:], dtype=np.int64)
         return Crops(ids, fds, starts, strides, sizes, np.ascontiguousarray(codes, dtype=np.int64))
 
@@ -101,7 +100,7 @@ class _Files:
 
     def open(self, shards: Array) -> Array:
         """Return a file descriptor for each shard number."""
-        fds = np.array([self._one(int(shard)) for shard in shards], np.int32)
+        fds = np.array([self._one(shard) for shard in shards.tolist()], np.int32)
         while len(self._open) > max(self._limit, len(shards)):
             os.close(self._open.popitem(last=False)[1])
         return fds

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,18 +31,23 @@ class Buffers:
 
     def shaped(self, slot: int, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
         """Return a (…) tensor of the slot; it grows to the largest shape ever asked for."""
-        size = int(np.prod(shape)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         flat = self._flat.get((slot, name))
         if flat is None or len(flat) < size:
             flat = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
             self._flat[slot, name] = flat
-        kind: torch.dtype = torch.from_numpy(np.empty(0, dtype)).dtype
-        return flat[:size].view(kind).view(shape)
+        return flat[:size].view(torch_type(dtype)).view(shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(len(flat) for flat in self._flat.values())
+
+
+@cache
+def torch_type(dtype: np.dtype[Any]) -> torch.dtype:
+    """Return torch's name of a numpy type."""
+    return torch.from_numpy(np.empty(0, dtype)).dtype
 
 
 class Job(NamedTuple):

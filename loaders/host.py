@@ -32,7 +32,8 @@ class Host(Engine):
         self._device = device
         self._buffers = Buffers(pinned=device.type == "cuda")
         self._floats: dict[tuple[int, str], Tensor] = {}
-        self._affines: dict[str, tuple[Tensor, Tensor]] = {}
+        self._affines: dict[str, tuple[Array, Array]] = {}
+        self._on_gpu: dict[str, tuple[Tensor, Tensor]] = {}
 
     def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
         """Return (B, C, H, W) float32 where normalised, else (B, H, W, C) as stored."""
@@ -89,12 +90,14 @@ class Host(Engine):
 
     def affine(self, drawn: Drawn) -> tuple[Array, Array] | None:
         """Return a route's (C,) factors and terms, None where it stays as stored."""
-        if drawn.route.normalise is None:
+        route = drawn.route
+        if route.normalise is None:
             return None
-        pixels = self.pixels[drawn.route.field]
-        return drawn.route.normalise.affine(
-            pixels.field.scale, pixels.field.offset, pixels.channels
-        )
+        if route.name not in self._affines:
+            pixels = self.pixels[route.field]
+            field, channels = pixels.field, pixels.channels
+            self._affines[route.name] = route.normalise.affine(field.scale, field.offset, channels)
+        return self._affines[route.name]
 
     def _converted(self, name: str, raw: Tensor, drawn: Drawn, slot: int) -> Tensor:
         """Return stored pixels (B, H, W, C) as float (B, C, H, W), on the GPU, reusing memory."""
@@ -107,8 +110,8 @@ class Host(Engine):
         if out is None or out.shape != planes.shape:
             out = torch.empty(planes.shape, dtype=torch.float32, device=self._device)
             self._floats[slot, name] = out
-        if name not in self._affines:
+        if name not in self._on_gpu:
             factor, term = (torch.from_numpy(v).to(self._device).view(-1, 1, 1) for v in affine)
-            self._affines[name] = factor, term
-        factor, term = self._affines[name]
+            self._on_gpu[name] = factor, term
+        factor, term = self._on_gpu[name]
         return out.copy_(planes).mul_(factor).add_(term)

@@ -1,16 +1,14 @@
 """The loader: order → strategy → slice by rank → read → stages → batch, always a few batches ahead.
 
-One thread reads ahead and asks an engine for each batch; the engine's own threads do the work.
+Two threads run ahead of the training loop (loaders/ahead.py); the engine's own threads do the work.
 There are no worker processes. Legend: B samples of a rank, G of a global batch.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from dataprep.manifest import DataError
 from loaders import geometry, strategies
+from loaders.ahead import Ahead
 from loaders.batch import Batch, Points
 from loaders.chooser import Choice, Chooser
 from loaders.dataset import Dataset
@@ -27,11 +26,21 @@ from loaders.engine import Engine
 from loaders.host import Host
 from loaders.lane import Lane
 from loaders.order import Order
-from loaders.program import Moves, Program
+from loaders.program import Drawn, Moves, Program
 from loaders.stages import Stage
 from loaders.world import World
 
 Array = npt.NDArray[Any]
+
+
+class Plan(NamedTuple):
+    """All that is known of a batch before it is read; `real` (B,) is False for fillers."""
+
+    choice: Choice
+    keys: Keys
+    real: Array
+    moves: Mapping[str, Moves]
+    drawn: Sequence[Drawn]
 
 
 class Loader:
@@ -110,95 +119,70 @@ class Loader:
         return self.strategy.order.steps
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        free: queue.Queue[int | None] = queue.Queue()
-        ready: queue.Queue[tuple[int, Batch] | BaseException | None] = queue.Queue()
-        for slot in range(self._slots):
-            free.put(slot)
         self._chooser.rewind()
-        feeder = threading.Thread(target=self._feed, args=(free, ready), daemon=True)
-        feeder.start()
+        ahead = Ahead(self._plan, self._batch, self._slots)
         try:
-            yield from self._consume(free, ready)
+            while True:
+                began = time.perf_counter()
+                item = ahead.take()
+                self.wait_s += time.perf_counter() - began
+                if item is None:
+                    return
+                slot, batch = item
+                self._lane.wait(slot)
+                self._chooser.consume()
+                yield batch
+                self._lane.release(slot)
+                ahead.give_back(slot)
         finally:
             self._chooser.close()
-            free.put(None)
-            feeder.join()
+            ahead.stop()
 
-    def _consume(
-        self,
-        free: queue.Queue[int | None],
-        ready: queue.Queue[tuple[int, Batch] | BaseException | None],
-    ) -> Iterator[Batch]:
-        while True:
-            began = time.perf_counter()
-            item = ready.get()
-            self.wait_s += time.perf_counter() - began
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            slot, batch = item
-            self._lane.wait(slot)
-            self._chooser.consume()
-            yield batch
-            self._lane.release(slot)
-            free.put(slot)
-
-    def _feed(
-        self,
-        free: queue.Queue[int | None],
-        ready: queue.Queue[tuple[int, Batch] | BaseException | None],
-    ) -> None:
-        try:
-            while (slot := free.get()) is not None:
-                choice = self._chooser.next()
-                if choice is None:
-                    break
-                ready.put((slot, self._batch(choice, slot)))
-            ready.put(None)
-        except BaseException as error:  # whatever it is, the training thread must hear of it
-            ready.put(error)
-
-    def _batch(self, choice: Choice, slot: int) -> Batch:
-        """Read this rank's part of a global batch."""
+    def _plan(self) -> Plan | None:
+        """Choose this rank's part of the next global batch and draw for it; nothing is read."""
+        choice = self._chooser.next()
+        if choice is None:
+            return None
         places = self.world.rank * self._local + np.arange(self._local)
         real = places < len(choice.rows)
         ids = np.asarray(self.ids[choice.rows[np.where(real, places, 0)]], np.int64)
         positions = choice.step * self.strategy.order.batch + places
         keys = Keys(self.seed, choice.epoch, positions, ids)
+        if not self.program.reference:
+            return Plan(choice, keys, real, {}, [])
+        pixels = self.engine.pixels
+        try:
+            moves = self.program.move(keys, pixels[self.program.reference].sizes(ids))
+            drawn = [
+                self.program.draw(keys, moves, route, pixels[route.field].sizes(ids))
+                for route in self.program.routes
+            ]
+        except ValueError as error:
+            raise DataError(self.dataset.folder, "", str(error)) from None
+        return Plan(choice, keys, real, moves, drawn)
+
+    def _batch(self, plan: Plan, slot: int) -> Batch:
+        """Read what was planned."""
+        choice, ids = plan.choice, plan.keys.ids
         with self._lane.filling(slot):
-            fields = self._fields(keys, ids, slot)
-            weight = self._sent(real.astype(np.float32))
+            fields: dict[str, Tensor | Points] = {}
+            if plan.drawn:
+                fields |= self.engine.read(ids, plan.drawn, slot)
+            for name, column in self._columns.items():
+                if self.program.fields[name].kind == "points":
+                    fields[name] = self._points(column, name, ids, plan.moves.get(""))
+                else:
+                    fields[name] = self._sent(np.ascontiguousarray(column[ids]))
+            weight = self._sent(plan.real.astype(np.float32))
         return Batch(
             fields,
             torch.from_numpy(ids),
-            torch.from_numpy(positions),
+            torch.from_numpy(plan.keys.positions),
             weight,
             float(len(choice.rows)),
             choice.epoch,
             choice.step,
         )
-
-    def _fields(self, keys: Keys, ids: Array, slot: int) -> dict[str, Tensor | Points]:
-        fields: dict[str, Tensor | Points] = {}
-        moves: Mapping[str, Moves] = {}
-        if self.program.reference:
-            pixels = self.engine.pixels
-            try:
-                moves = self.program.move(keys, pixels[self.program.reference].sizes(ids))
-                drawn = [
-                    self.program.draw(keys, moves, route, pixels[route.field].sizes(ids))
-                    for route in self.program.routes
-                ]
-            except ValueError as error:
-                raise DataError(self.dataset.folder, "", str(error)) from None
-            fields |= self.engine.read(ids, drawn, slot)
-        for name, column in self._columns.items():
-            if self.program.fields[name].kind == "points":
-                fields[name] = self._points(column, name, ids, moves.get(""))
-            else:
-                fields[name] = self._sent(np.ascontiguousarray(column[ids]))
-        return fields
 
     def _points(self, column: Any, name: str, ids: Array, moves: Moves | None) -> Points:
         """Return the samples' points, moved with the image; those cut off are left out."""
