@@ -2,8 +2,6 @@
 
 Every line of a step is in this file. The run folder (tasks/run) holds the recipe, the log and the
 checkpoints; the same command goes on where it stopped, on any number of ranks.
-
-Legend: B samples of this rank's part of a step, W ranks.
 """
 
 from __future__ import annotations
@@ -118,18 +116,21 @@ class Trainer:
             **self._loading(),
         )
 
-    def _loading(self) -> dict[str, Any]:
+    def _loading(self, **other: Any) -> dict[str, Any]:
         given = {name: getattr(self.launch, name) for name in ("engine", "threads", "prefetch")}
-        return given | {"world": self.world, "device": self.device}
+        return given | {"world": self.world, "device": self.device} | other
 
     def train(self) -> None:
         """Go on from the last checkpoint, if there is one, to the last step."""
         self._start()
-        began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
+        began, waited, since, first = time.perf_counter(), 0.0, self.step, self.step
         batches = iter(self.loader)
         sums: dict[str, Tensor] = {}  # of the loss and its terms since the last log line
         while self.step < self.steps:
             batch = next(batches)
+            if self.step == first:  # start-up, not waiting: threads begin, kernels are compiled
+                self.log.say(f"first batch after {time.perf_counter() - began:.1f} s")
+                began, waited = time.perf_counter(), self.loader.wait_s
             sums = {name: term + sums.get(name, 0) for name, term in self._step(batch).items()}
             self.log.advance(self.step)
             if self.step % self.launch.log_every == 0 or self.step == self.steps:
@@ -153,8 +154,7 @@ class Trainer:
         self._finish()
 
     def _start(self) -> None:
-        first = self.world.is_first
-        latest = self.run.latest() if self.run.exists else None
+        first, latest = self.world.is_first, self.run.latest()
         if self.run.exists:
             self.run.refuse_changes(self.facts)
         if latest:
@@ -193,17 +193,18 @@ class Trainer:
             nn.utils.clip_grads_with_norm_(self.parameters, recipe.grad_clip, norm)
         # An infinite gradient under fp16 is the scaler's business: it skips and halves its scale.
         sound = terms["loss"].isfinite() & (norm.isfinite() | self.scaler.is_enabled())
-        if self._agreed(sound):
+        sound_everywhere = self._agreed(sound)
+        if sound_everywhere:
             self.scaler.step(self.optimiser)
             if self.ema:
                 self.ema.update_parameters(self.net)
-        else:
-            self._not_finite(batch)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         if self.loader.listens:
             self.loader.observe(*(seen or gather(self.loader, batch, scores)))
+        if not sound_everywhere:
+            self._not_finite(batch)
         return terms
 
     def _backward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -216,7 +217,7 @@ class Trainer:
             with contextlib.nullcontext() if last or not self.ddp else self.ddp.no_sync():
                 with self._autocast():
                     value, per_sample, terms = self.objective(part, self.step)
-                # DDP averages over ranks, so each rank's sum counts W times its share.
+                # DDP averages over W ranks, so each rank's sum counts W times its share.
                 share = part.weight * (self.world.size / batch.total)
                 loss = (share * value).sum() if per_sample else value / len(parts)
                 self.scaler.scale(loss).backward()
@@ -247,8 +248,7 @@ class Trainer:
         flags_ = torch.stack([~sound, torch.tensor(self.stop, device=self.device)]).int()
         if self.world.size > 1:
             dist.all_reduce(flags_, dist.ReduceOp.MAX)
-        unsound, stop = flags_.tolist()
-        self.stop = bool(stop)
+        unsound, self.stop = (bool(flag) for flag in flags_.tolist())
         return not unsound
 
     def _not_finite(self, batch: Batch) -> None:
@@ -281,7 +281,7 @@ class Trainer:
         report = self.task.report(values)
         self.log.validation(self.step, report, self.task.headline)
         if self.world.is_first:
-            alone = self._loading() | {"world": World()}
+            alone = self._loading(world=World())
             self.log.pictures(self.step, tasks.pictures(self.task, net, split, **alone))
         net.train()
         improved = report[self.task.best] > self.best
@@ -338,8 +338,7 @@ class Trainer:
             return self.log.close()
         figures = self.validate()
         if self.world.is_first:
-            alone = self._loading() | {"world": World()}
-            split = self.recipe.val_split
+            split, alone = self.recipe.val_split, self._loading(world=World())
             paths = reports.write(self.run, self.task, self.evaluated(), figures, split, **alone)
             self.log.finish(reports.wait_share(self.run), paths)
         self.log.close()

@@ -268,7 +268,7 @@ def test_not_finite_stops_with_step_and_ids(data: Path, tmp_path: Path) -> None:
     """A learning rate that overflows the weights: stop, named, with a checkpoint."""
     result = launch(data, tmp_path, "run", "--lr", "1e30")
     assert result.exit_code == 2
-    assert "step 1: loss or gradient is not finite; samples" in result.output
+    assert "step 2: loss or gradient is not finite; samples" in result.output
     assert Run(tmp_path / "run").latest()
 
 
