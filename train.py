@@ -7,14 +7,13 @@ checkpoints; the same command goes on where it stopped, on any number of ranks.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 import torch
@@ -27,29 +26,13 @@ import models
 import tasks
 from dataprep import flags
 from loaders import Batch, Dataset, Loader, World
-from models import Recipe, knob
+from models import Recipe
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
+from tasks.run.launch import Launch
 from tasks.run.log import Log, peak_memory
 from tasks.run.restore import recipe_of
 from tasks.run.selection import Scored, gather, select
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Launch:
-    """How to run: free to change when a run goes on, unlike the recipe."""
-
-    micro_batch: int = knob(0, "samples on a rank at a time; 0: the rank's whole share")
-    engine: Literal["auto", "host", "dali"] = knob("auto", "loader engine")
-    threads: int = knob(0, "reading threads; 0: the rank's share of the cores")
-    prefetch: int = knob(2, "batches read ahead")
-    device: Literal["auto", "cpu", "cuda"] = knob("auto", "where to train")
-    compile: bool = knob(False, "compile the network")
-    log_every: int = knob(50, "steps between log lines")
-    log_ids: bool = knob(False, "log the ids of every logged step, in order")
-    checkpoint_every: int = knob(1000, "steps between checkpoints")
-    keep: int = knob(3, "numbered checkpoints kept")
-    on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
 
 
 class Trainer:
@@ -70,6 +53,7 @@ class Trainer:
             "recipe": recipe.facts(),
             "fingerprint": self.dataset.manifest.fingerprint,
         }
+        self.dataset.split(recipe.val_split)  # a missing one is said now, not at the end
         self.loader = self._training_loader()
         self.steps = recipe.steps or recipe.epochs * self.loader.steps
         if not self.steps:
@@ -89,12 +73,14 @@ class Trainer:
         if self.world.size > 1:
             self.objective = self.ddp = DistributedDataParallel(self.objective)
         self.step, self.best, self.skipped = 0, -math.inf, 0
-        self.stop = False
+        self.asked = self.stop = False  # by a signal here; by any rank, agreed
         self.log = Log(None, 0, 0)
 
     def _device(self) -> torch.device:
         name = self.launch.device
-        if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        if name == "cuda" and not torch.cuda.is_available():
+            raise ValueError("--device cuda: torch finds no CUDA device here")
+        if name == "cpu" or not torch.cuda.is_available():
             return torch.device("cpu")
         torch.cuda.set_device(self.world.local_rank)
         torch.backends.cudnn.benchmark = True
@@ -131,7 +117,8 @@ class Trainer:
             if self.step == first:  # start-up, not waiting: threads begin, kernels are compiled
                 self.log.say(f"first batch after {time.perf_counter() - began:.1f} s")
                 began, waited = time.perf_counter(), self.loader.wait_s
-            sums = {name: term + sums.get(name, 0) for name, term in self._step(batch).items()}
+            terms = self._step(batch)  # those of a skipped step would spoil the window's mean
+            sums = {name: term.nan_to_num() + sums.get(name, 0) for name, term in terms.items()}
             self.log.advance(self.step)
             if self.step % self.launch.log_every == 0 or self.step == self.steps:
                 spent = max(1e-9, time.perf_counter() - began)
@@ -174,9 +161,9 @@ class Trainer:
         )
 
     def _asked_to_stop(self, number: int, frame: object) -> None:
-        if self.stop and number == signal.SIGINT:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice: now
-        self.stop = True
+        self.asked = True
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         """Do one optimiser update; returns the loss and its terms over the whole global step."""
@@ -245,7 +232,7 @@ class Trainer:
 
     def _agreed(self, sound: Tensor) -> bool:
         """Share stop signals and soundness: all ranks do the same."""
-        flags_ = torch.stack([~sound, torch.tensor(self.stop, device=self.device)]).int()
+        flags_ = torch.stack([~sound, torch.tensor(self.asked, device=self.device)]).int()
         if self.world.size > 1:
             dist.all_reduce(flags_, dist.ReduceOp.MAX)
         unsound, self.stop = (bool(flag) for flag in flags_.tolist())
@@ -336,6 +323,7 @@ class Trainer:
                 (self.run.folder / REQUEUE).touch()
             self.log.say(f"told to stop: saved step {self.step}; the same command goes on")
             return self.log.close()
+        self.save()  # whatever the validation does, the training is kept
         figures = self.validate()
         if self.world.is_first:
             split, alone = self.recipe.val_split, self._loading(world=World())
@@ -368,7 +356,7 @@ def main(
 
     \b
     python train.py --model shufflemixer_demo
-    torchrun --nproc-per-node=8 train.py --model shufflemixer --net scale=2 --precision bf16
+    torchrun --nproc-per-node=8 train.py --model shufflemixer --name bf16 --precision bf16
     """
     try:
         recipe = recipe_of(model, given)
@@ -382,7 +370,8 @@ def main(
         trainer.train()
     except torch.OutOfMemoryError:
         raise ValueError(
-            "out of memory: try a smaller --micro-batch (same result), or --precision bf16"
+            "out of memory: try a smaller --micro-batch (same result), --precision bf16 or, in"
+            " validation, --task tile=256"
         ) from None
     finally:
         if dist.is_initialized():

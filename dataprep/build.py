@@ -7,6 +7,7 @@ the build was stopped. A set without a manifest is not complete and never loads.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -100,13 +101,11 @@ def _settle(folder: Path, plan: Plan, overwrite: bool) -> Manifest | None:
     hint = "choose another --name, or --overwrite"
     if overwrite:
         _clear(folder)
-    # What a killed build was writing. Left there, it would be counted among the set's files.
-    for stale in folder.rglob("*.tmp"):
-        stale.unlink()
     if (folder / FILE_NAME).exists():
         manifest = manifests.load(folder)
         if manifest.plan != plan.fingerprint:
             raise DataError(folder, "", f"holds a set made from other options or raw files: {hint}")
+        _drop_stale(folder)
         shutil.rmtree(folder / BUILDING)
         return manifest
     saved = folder / BUILDING / "plan.json"
@@ -116,11 +115,27 @@ def _settle(folder: Path, plan: Plan, overwrite: bool) -> Manifest | None:
             raise DataError(folder, "", f"holds an unfinished build of {difference}: {hint}")
     elif any(path.name != BUILDING for path in folder.iterdir()):
         raise DataError(folder, "", "is not empty and not a built set: choose another --name")
+    _drop_stale(folder)
     return None
 
 
+def _drop_stale(folder: Path) -> None:
+    """Remove what a killed build of ours was writing: it would be counted among the set's files."""
+    for stale in folder.rglob("*.tmp"):
+        stale.unlink()
+
+
+def _is_manifest(path: Path) -> bool:
+    """Tell our manifest from any other file of that name."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and {"format", "fingerprint", "fields"} <= facts.keys()
+
+
 def _clear(folder: Path) -> None:
-    is_ours = (folder / FILE_NAME).exists() or (folder / BUILDING / "plan.json").exists()
+    is_ours = _is_manifest(folder / FILE_NAME) or (folder / BUILDING / "plan.json").exists()
     if not is_ours and any(path.name != BUILDING for path in folder.iterdir()):
         raise DataError(folder, "", "is not a built set, so it is not overwritten")
     # The manifest goes first: without it nothing loads what is half removed.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,20 +92,23 @@ class Chooser:
                 self._change.notify_all()
 
     def state(self) -> dict[str, Any]:
-        """Return where the consumer stands; small, unless the strategy keeps much itself."""
+        """Return where the consumer stands; small, unless the strategy keeps much itself.
+
+        A copy: the strategy goes on choosing in the reading thread while this is written.
+        """
         with self._change:
             state: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "made": self._made}
             if not self.listens:  # what lies ahead can be computed again
                 if self._chosen:
                     state["epoch"], state["step"] = self._chosen[0].epoch, self._chosen[0].step
                 state["made"] -= len(self._chosen)
-                return state | {"strategy": self.strategy.state()}
+                return state | {"strategy": deepcopy(self.strategy.state())}
             return state | {
                 "steps": self._steps,
                 "seen": self._seen,
                 "chosen": [tuple(choice) for choice in self._chosen],
                 "waiting": list(self._waiting),
-                "strategy": self.strategy.state(),
+                "strategy": deepcopy(self.strategy.state()),
             }
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -100,6 +100,7 @@ class Loader:
             if not field.is_pixels
         }
         self._lane = Lane(self.device)
+        self._kept: dict[int, Batch] = {}
         self.engine = self._engine(engine, threads or self.world.threads())
         self.wait_s = 0.0  # time the training loop was blocked here, since the start
 
@@ -131,8 +132,13 @@ class Loader:
                 slot, batch = item
                 self._lane.wait(slot)
                 self._chooser.consume()
-                yield batch
-                self._lane.release(slot)
+                # The allocator must not hand out a batch's memory before its last use on the GPU:
+                # it is kept until the slot was filled again, which waits for that.
+                self._kept[slot] = batch
+                try:
+                    yield batch
+                finally:
+                    self._lane.release(slot)
                 ahead.give_back(slot)
         finally:
             self._chooser.close()

@@ -47,4 +47,6 @@ class World:
 
     def threads(self) -> int:
         """Return this process's fair share of the cores it may run on."""
-        return max(1, len(os.sched_getaffinity(0)) // self.local_size)
+        affinity = getattr(os, "sched_getaffinity", None)  # Linux; elsewhere all cores count
+        cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+        return max(1, cores // self.local_size)

@@ -116,6 +116,9 @@ class ShuffleMixer(nn.Module):
         super().__init__()
         self.inputs = {"lr": Input(channels=3)}
         self.scale = scale
+        # LR pixels that an output pixel sees on each side: per block two depthwise convolutions and
+        # one 3x3, then the first and the last convolution.
+        self.reach = 2 + sum(block.reach for block in blocks)
         self.to_feat = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.blocks = nn.Sequential(*blocks)
         self.upsapling = nn.Sequential()
@@ -152,6 +155,7 @@ class FeatureMixingBlock(nn.Module):
                 for _ in range(2)
             )
         )
+        self.reach = 2 * (kernel_size // 2) + int(fused_mbconv)
         self.conv: nn.Sequential | None = None
         if fused_mbconv:
             self.conv = nn.Sequential(

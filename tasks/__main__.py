@@ -20,7 +20,10 @@ root_option = click.option(
     "--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]"
 )
 device_option = click.option(
-    "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
+    "--device",
+    default="cuda" if torch.cuda.is_available() else "cpu",
+    type=click.Choice(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]),
+    help="where to compute",
 )
 
 
@@ -56,9 +59,11 @@ def evaluate(
     options: dict[str, Any] = {"tile": tile} if tile else {}
     dataset = Dataset(data or folder.facts()["recipe"]["data"], data_root)
     task, net = restore(folder, checkpoint, device, dataset, **options)
-    own = task.dataset.manifest.splits
+    judged = splits or [name for name in task.dataset.manifest.splits if name != "train"]
+    if not judged:
+        raise ValueError(f"{task.dataset.folder} has a train split only: name it by --split")
     results = {}
-    for split in splits or [name for name in own if name != "train"]:
+    for split in judged:
         ids, values = tasks.evaluate(task, net, split, world=World(), device=device)
         results[split] = task.report(values)
         print(f"{task.dataset.manifest.name} {split}: {len(ids)} samples")

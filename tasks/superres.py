@@ -50,6 +50,8 @@ class Task(tasks.Task):
         tile: int = 0,
     ) -> None:
         super().__init__(dataset, net)
+        if tile < 0 or patch < 1:
+            raise ValueError(f"tile must be 0 or more and patch 1 or more, not {tile} and {patch}")
         self.scale = int(net.scale)  # type: ignore[arg-type]
         self.input: Any = net.inputs["lr"]  # type: ignore[index]
         self.lr, self.patch, self.fft_weight, self.tile = (
@@ -107,7 +109,9 @@ class Task(tasks.Task):
 
     def upscale(self, net: Net, lr: Tensor) -> Tensor:
         """Return SR of one image (1, 3, h, w), by tiles where `tile` is set."""
-        return tiled(net, lr, self.scale, self.tile) if self.tile else net(lr).float()
+        if not self.tile:
+            return net(lr).float()  # type: ignore[no-any-return]
+        return tiled(net, lr, self.scale, self.tile, int(self.net.reach))  # type: ignore[arg-type]
 
     def _compare(self, image: Array, hr: Array) -> dict[str, float]:
         return {
@@ -145,6 +149,8 @@ class Task(tasks.Task):
         if alpha is not None:
             sr.putalpha(Image.fromarray(upscale(np.array(alpha), self.scale)))
         target = out / f"{path.stem}_x{self.scale}.png"
+        if target.exists():
+            raise DataError(target, "", f"is there already, {path} is not written over it")
         sr.save(target)
         return target
 
@@ -211,11 +217,11 @@ def side_by_side(images: Mapping[str, Array], size: int = 256) -> Array:
     return np.asarray(sheet)
 
 
-def tiled(net: Net, lr: Tensor, scale: int, tile: int, overlap: int = 48) -> Tensor:
+def tiled(net: Net, lr: Tensor, scale: int, tile: int, overlap: int) -> Tensor:
     """Return net(lr) for (1, 3, h, w), computed tile by tile in bounded memory.
 
-    Each tile sees `overlap` pixels more on every side. More than the net's receptive field (38
-    pixels for ShuffleMixer base) makes the result equal to that of the whole image.
+    Each tile sees `overlap` pixels more on every side. At least the network's reach makes the
+    result equal to that of the whole image.
     """
     height, width = lr.shape[-2:]
     out = lr.new_empty((1, lr.shape[1], height * scale, width * scale), dtype=torch.float32)

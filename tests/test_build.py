@@ -257,3 +257,18 @@ def test_hole_takes_no_disk(whole: Any) -> None:
     assert len({path.stat().st_size for path in shards}) == 1
     data = np.load(whole[0] / "index" / "hr.offset.npy")
     assert len(data) == 39 and all(path.stat().st_blocks * 512 <= 65536 for path in shards)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_not_a_set_keeps_its_files(
+    photographs: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    """Not even a file named manifest.json or *.tmp makes a user's folder ours to clear."""
+    mine = tmp_path / "set" / "mine"
+    mine.mkdir(parents=True)
+    for path in (mine / "thesis.tmp", tmp_path / "set" / "manifest.json"):
+        path.write_text('{"name": "web app"}')
+    before = hashes(tmp_path)
+    with pytest.raises(DataError):
+        build(images.Source(), photographs, tmp_path / "set", workers=1, overwrite=overwrite)
+    assert {name: sha for name, sha in hashes(tmp_path).items() if "building" not in name} == before

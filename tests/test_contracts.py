@@ -267,6 +267,23 @@ def test_state_refuses_other_data(sets: dict[str, Dataset]) -> None:
         reseeded.load(state)
 
 
+def test_state_is_a_copy(sets: dict[str, Dataset]) -> None:
+    """What the strategy learns while a checkpoint is written does not change the checkpoint."""
+    loader = open_loaders(sets["labels"], FAMILIES["labels"], 1, strategy=Careless)[0]
+    run_steps([loader], 4)
+    state = loader.state()["chooser"]["strategy"]["losses"]
+    before = state.copy()
+    loader.strategy.observe(np.arange(16), {"loss": np.full(16, 99.0)})
+    np.testing.assert_array_equal(state, before)
+
+
+class Careless(Hardest):
+    """Gives its own arrays away."""
+
+    def state(self) -> dict[str, Any]:
+        return {"losses": self.losses, "used": self.used}
+
+
 def test_truncated_shard_is_an_error(tmp_path: Path) -> None:
     """At open, and when the file shrinks under a running loader: never a crash, never zeros."""
     family = FAMILIES["labels"]

@@ -63,13 +63,15 @@ def test_loss_is_the_papers(data: Path) -> None:
     assert fft_l1(torch.from_numpy(sr).float(), hr).shape == (3,)
 
 
-@pytest.mark.parametrize("size", ["tiny", "base"])
-def test_tiles_equal_the_whole_image(size: str) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"size": "tiny"}, {"size": "base"}, {"size": "tiny", "kernel_size": 13}]
+)
+def test_tiles_equal_the_whole_image(settings: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    net = models.build("shufflemixer", size=size, scale=2).eval()
+    net: Any = models.build("shufflemixer", scale=2, **settings).eval()
     lr = torch.rand(1, 3, 150, 131)
     with torch.no_grad():
-        whole, parts = net(lr), tiled(net, lr, 2, tile=40)
+        whole, parts = net(lr), tiled(net, lr, 2, 40, net.reach)
     torch.testing.assert_close(whole, parts, atol=1e-5, rtol=0)
     assert np.abs(to_image(whole).astype(int) - to_image(parts)).max() <= 1
 

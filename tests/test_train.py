@@ -215,6 +215,12 @@ def test_launch_flags_may_change_on_resume(data: Path, tmp_path: Path) -> None:
         (["--init", "nowhere.pt"], "no such checkpoint"),
         (["--data", "nowhere/at/all"], "no such set"),
         (["--steps", "0"], "say how long to train"),
+        (["--val-split", "dev"], "no such split; there are: train, val"),
+        (["--checkpoint-every", "0"], "must be at least 1"),
+        (["--log-every", "0"], "--log-every must be at least 1"),
+        (["--micro-batch", "-1"], "--micro-batch must be at least 0"),
+        (["--prefetch", "-2"], "--prefetch must be at least 0"),
+        (["--task", "tile=-5"], "tile must be 0 or more"),
     ],
 )
 def test_mistakes_are_one_line(data: Path, tmp_path: Path, arguments: list[str], why: str) -> None:

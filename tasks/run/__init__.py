@@ -98,6 +98,8 @@ class Run:
     def save(self, step: int, state: Mapping[str, Any], keep: int, best: bool = False) -> Path:
         """Write a checkpoint atomically, then drop all but the last `keep` (and the best)."""
         path = self.checkpoints / f"step-{step:08d}.pt"
+        for stale in self.checkpoints.glob(".*.tmp"):  # of a run killed while it saved
+            stale.unlink()
         encoded = _encode(dict(state))
         for target in (path, self.checkpoints / "best.pt") if best else (path,):
             try:

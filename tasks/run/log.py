@@ -66,7 +66,8 @@ class Log:
             self._bar.set_postfix_str(tail)
         else:
             pace = (time.perf_counter() - self._began) / max(1, step - self._first)
-            left = time.strftime("%H:%M:%S", time.gmtime(pace * (self._steps - step)))
+            minutes, seconds = divmod(round(pace * (self._steps - step)), 60)
+            left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
             self.say(f"step {step}/{self._steps}  {tail}  lr {values['lr']:.2e}  ETA {left}")
 
     def validation(self, step: int, values: Mapping[str, float], headline: tuple[str, ...]) -> None:

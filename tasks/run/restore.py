@@ -1,6 +1,6 @@
 """From names to things: a recipe with what was typed, a network and its task out of a run.
 
-The one module of tasks that knows `models`; commands use it, tasks do not.
+With `launch`, the only module of tasks that knows `models`; commands use it, tasks do not.
 """
 
 from __future__ import annotations

@@ -1,0 +1,32 @@
+"""How a run is executed, as flags: free to change when it goes on, unlike the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from models import knob
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How to run: free to change when a run goes on, unlike the recipe."""
+
+    micro_batch: int = knob(0, "samples on a rank at a time; 0: the rank's whole share")
+    engine: Literal["auto", "host", "dali"] = knob("auto", "loader engine")
+    threads: int = knob(0, "reading threads; 0: the rank's share of the cores")
+    prefetch: int = knob(2, "batches read ahead")
+    device: Literal["auto", "cpu", "cuda"] = knob("auto", "where to train")
+    compile: bool = knob(False, "compile the network")
+    log_every: int = knob(50, "steps between log lines")
+    log_ids: bool = knob(False, "log the ids of every logged step, in order")
+    checkpoint_every: int = knob(1000, "steps between checkpoints")
+    keep: int = knob(3, "numbered checkpoints kept")
+    on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
+
+    def __post_init__(self) -> None:
+        for name, least in {"micro_batch": 0, "threads": 0, "prefetch": 0, "log_every": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}")
+        if self.checkpoint_every < 1 or self.keep < 1:
+            raise ValueError("--checkpoint-every and --keep must be at least 1")
