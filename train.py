@@ -68,7 +68,7 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         net: Any = torch.compile(self.net) if launch.compile else self.net
-        self.objective: nn.Module = tasks.Objective(self.task, net)
+        self.objective: nn.Module = tasks.Objective(self.task, net, self.loader.strategy.needs)
         self.ddp: DistributedDataParallel | None = None
         if self.world.size > 1:
             self.objective = self.ddp = DistributedDataParallel(self.objective)
@@ -198,12 +198,12 @@ class Trainer:
         """Add up the gradients of Σ w·loss / Σ w over micro-batches; returns terms and scores."""
         parts = list(batch.split(self.launch.micro_batch or len(batch)))
         sums: dict[str, Tensor] = {}
-        scores: list[Tensor] = []
+        scores: dict[str, list[Tensor]] = {}
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             with contextlib.nullcontext() if last or not self.ddp else self.ddp.no_sync():
                 with self._autocast():
-                    value, per_sample, terms = self.objective(part, self.step)
+                    value, per_sample, terms, scored = self.objective(part, self.step)
                 # DDP averages over W ranks, so each rank's sum counts W times its share.
                 share = part.weight * (self.world.size / batch.total)
                 loss = (share * value).sum() if per_sample else value / len(parts)
@@ -211,9 +211,9 @@ class Trainer:
             for name, term in {"loss": value.detach(), **terms}.items():
                 mean = (share * term).sum() if term.ndim else term / len(parts)
                 sums[name] = sums.get(name, 0) + mean / self.world.size
-            if per_sample:
-                scores.append(value.detach().float())
-        return sums, {"loss": torch.cat(scores)} if scores else {}
+            for name, score in scored.items():
+                scores.setdefault(name, []).append(score.detach().float())
+        return sums, {name: torch.cat(parts_) for name, parts_ in scores.items()}
 
     def _autocast(self) -> torch.autocast:
         kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}

@@ -108,16 +108,19 @@ class Task(ABC):
 class Objective(torch.nn.Module):
     """Network and loss as one module: one DDP forward per micro-step."""
 
-    def __init__(self, task: Task, net: torch.nn.Module) -> None:
+    def __init__(self, task: Task, net: torch.nn.Module, needs: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.net, self._task = net, task
+        self.net, self._task, self._needs = net, task, needs
 
-    def forward(self, batch: Batch, step: int) -> tuple[Tensor, bool, dict[str, Tensor]]:
-        """Return the loss, whether it is per sample (B,), and its terms."""
+    def forward(
+        self, batch: Batch, step: int
+    ) -> tuple[Tensor, bool, dict[str, Tensor], dict[str, Tensor]]:
+        """Return the loss, whether it is per sample (B,), its terms and the strategy's scores."""
         loss = self._task.loss(self.net, batch, step)
         value = loss.per_sample if loss.per_sample is not None else loss.scalar
         assert value is not None, "a task returns per_sample or scalar"
-        return value, loss.per_sample is not None, dict(loss.terms)
+        scores = self._task.scores(loss, self._needs) if self._needs else {}
+        return value, loss.per_sample is not None, dict(loss.terms), scores
 
 
 def names() -> list[str]:

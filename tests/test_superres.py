@@ -72,7 +72,8 @@ def test_tiles_equal_the_whole_image(settings: dict[str, Any]) -> None:
     lr = torch.rand(1, 3, 150, 131)
     with torch.no_grad():
         whole, parts = net(lr), tiled(net, lr, 2, 40, net.reach)
-    torch.testing.assert_close(whole, parts, atol=1e-5, rtol=0)
+    # Convolutions of other sizes add in another order; a grey level is 4e-3.
+    torch.testing.assert_close(whole, parts, atol=5e-5, rtol=0)
     assert np.abs(to_image(whole).astype(int) - to_image(parts)).max() <= 1
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from toys import SuperResolution, built
+from toys import Hardest, SuperResolution, built
 
 import train
 from dataprep.manifest import DataError
@@ -326,3 +326,18 @@ def test_strategy_is_heard_on_two_ranks(data: Path, tmp_path: Path) -> None:
         ]
     finally:
         file.unlink()
+
+
+def test_strategy_without_its_scores_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that cannot supply what a strategy needs says so in one line, at the first step."""
+    from loaders import strategies
+
+    class Wants(Hardest):
+        needs = ("correct",)
+
+    real = strategies.load
+    monkeypatch.setattr(strategies, "load", lambda n: Wants if n == "wants" else real(n))
+    result = launch(data, tmp_path, "run", "--strategy", "wants")
+    assert result.exit_code == 2 and "has no per-sample correct" in result.output
