@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprep import index, manifest
-from dataprep.manifest import DataError
+from dataprep.manifest import DataError, Field
 from loaders.arrays import Pixels
 
 Array = npt.NDArray[Any]
@@ -35,6 +36,14 @@ class Dataset:
         if int(ids[-1]) >= self.samples or int(ids[0]) < 0:
             raise DataError(self.folder, name, f"names ids outside 0…{self.samples - 1}")
         return ids
+
+    def chosen(self, names: Sequence[str] | None) -> dict[str, Field]:
+        """Return these fields, all for None; DataError lists the choices."""
+        for name in names or ():
+            if name not in self.fields:
+                there = ", ".join(self.fields)
+                raise DataError(self.folder, name, f"no such field; there are: {there}")
+        return {name: self.fields[name] for name in (self.fields if names is None else names)}
 
     def pixels(self, name: str) -> Pixels:
         """Open one image or map field."""

@@ -38,11 +38,6 @@ class Buffers:
             self._flat[slot, name] = flat
         return flat[:size].view(torch_type(dtype)).view(shape)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(len(flat) for flat in self._flat.values())
-
 
 @cache
 def torch_type(dtype: np.dtype[Any]) -> torch.dtype:

@@ -78,12 +78,7 @@ class Loader:
         self.dataset, self.seed, self.split = dataset, seed, split
         self.world, self.device = world or World(), torch.device(device)
         self.ids = dataset.split(split)
-        wanted = list(dataset.fields) if fields is None else list(fields)
-        for name in wanted:
-            if name not in dataset.fields:
-                there = ", ".join(dataset.fields)
-                raise DataError(dataset.folder, name, f"no such field; there are: {there}")
-        self.program = Program({n: dataset.fields[n] for n in wanted}, stages, reference)
+        self.program = Program(dataset.chosen(fields), stages, reference)
         kind = strategies.load(strategy) if isinstance(strategy, str) else strategy
         self.global_batch_size, self.candidates = global_batch_size, kind.candidates
         codes = dataset.size_groups(self.ids) if groups == "size" else None

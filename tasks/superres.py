@@ -61,10 +61,8 @@ class Task(tasks.Task):
             tile,
         )
         self._bicubic: dict[int, dict[str, float]] = {}
-        for field in ("hr", self.lr):
-            if dataset and field not in dataset.fields:
-                there = ", ".join(dataset.fields)
-                raise DataError(dataset.folder, field, f"no such field; there are: {there}")
+        if dataset:
+            dataset.chosen(("hr", self.lr))
 
     def feed(self, training: bool) -> Feed:
         """Return LR/HR crops in training, whole images in evaluation."""
