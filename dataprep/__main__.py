@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +77,7 @@ def build_() -> None:
     python -m dataprep build images --raw ~/photos --name photos
     python -m dataprep build df2k --raw ~/DF2K --workers 16
     python -m dataprep build srbench --raw ~/benchmark
+    python -m dataprep build imagefolder --raw ~/flowers --val-fraction 0.1
     """
 
 
@@ -131,18 +131,19 @@ def _help(name: str) -> str:
 @set_argument
 @root_option
 @click.option("--workers", type=click.IntRange(1), help="threads  [default: one a core]")
-def verify_(name: str, data_root: str | None, workers: int | None) -> None:
+@click.option("--decode", is_flag=True, help="decode every encoded image as well")
+def verify_(name: str, data_root: str | None, workers: int | None, decode: bool) -> None:
     """Hash every file again and check the index: one line a fault, exit code 1 if there is any.
 
     \b
     python -m dataprep verify sample
+    python -m dataprep verify photos --decode
     """
     folder = manifest.locate(name, data_root)
     facts = manifest.load(folder)
-    faults = []
     with Progress(f"verify {folder.name}", len(facts.files), unit="files") as progress:
-        for fault in verify.verify(folder, workers or builds.cores(), lambda n: progress.add(1, n)):
-            faults.append(fault)
+        count, tell = workers or builds.cores(), lambda size_bytes: progress.add(1, size_bytes)
+        faults = list(verify.verify(folder, count, tell, decode))
     for fault in faults:
         print(f"{folder}: {fault}")
     if faults:
@@ -163,7 +164,7 @@ def info(name: str, data_root: str | None, as_json: bool) -> None:
     """
     facts = manifest.load(manifest.locate(name, data_root))
     if as_json:
-        print(json.dumps(asdict(facts) | {"fingerprint": facts.fingerprint}, indent=1))
+        print(json.dumps(facts.facts() | {"fingerprint": facts.fingerprint}, indent=1))
     else:
         print(show.table(facts))
 

@@ -1,4 +1,4 @@
-"""Write pixel fields as zarr v3 arrays, uncompressed, one file a shard.
+"""Write raw pixel fields as zarr v3 arrays, uncompressed, one file a shard.
 
 Equal sizes: one [N, …] array. Unequal sizes: one 1-D array in which each image is contiguous
 (height, width, channels) inside one chunk. A chunk is a shard file, and the chunk length is the
@@ -54,13 +54,17 @@ class ShardFile:
         """Write one image and return its offset in bytes."""
         # Bytes, not elements, and in the byte order that zarr.json promises.
         ordered = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        data = ordered.reshape(-1).view(np.uint8).data
+        return self.write(ordered.reshape(-1).view(np.uint8).data)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write some bytes and return their offset."""
+        data = memoryview(data)
         offset, done = self.bytes, 0
         try:
             while done < len(data):
                 done += self._file.write(data[done:]) or 0
         except OSError as error:
-            raise self._explained(error, len(data) - done) from None
+            raise full(error, self.final, len(data) - done) from None
         self.bytes += len(data)
         return offset
 
@@ -70,7 +74,7 @@ class ShardFile:
             os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
-            raise self._explained(error, 0) from None
+            raise full(error, self.final) from None
         self.final.parent.mkdir(exist_ok=True)
         os.replace(self._temporary, self.final)
 
@@ -83,20 +87,18 @@ class ShardFile:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def _explained(self, error: OSError, missing: int) -> DataError | OSError:
-        return full(error, self.final, missing)
 
+def full(error: OSError, path: Path, missing: int = 0) -> DataError | OSError:
+    """Turn an error of a full disk into one that says what to do; others stay what they are.
 
-def full(error: OSError, path: Path, missing: int) -> DataError | OSError:
-    """Turn an error of a full disk into one that says what to do; others stay what they are."""
+    missing: bytes that were still to be written, 0 where that is not known.
+    """
     if error.errno not in NO_SPACE:
         return error
     what = os.strerror(error.errno or 0).lower()
+    what += f", {missing:,} bytes more were to be written" if missing else ""
     return DataError(
-        path,
-        "",
-        f"{what}, {missing:,} bytes more were to be written; finished shards stay: "
-        "free some space and run the same command again",
+        path, "", f"{what}; finished shards stay: free some space and run the same command again"
     )
 
 

@@ -17,14 +17,14 @@ from typing import Literal
 
 from dataprep import manifest as manifests
 from dataprep import plan as plans
-from dataprep.arrays import full, shard_path
+from dataprep.arrays import full
 from dataprep.crew import write_shards
 from dataprep.finish import finish
 from dataprep.manifest import FILE_NAME, DataError, Manifest
 from dataprep.plan import Plan
 from dataprep.progress import Progress
 from dataprep.raw import Raw
-from dataprep.shard import BUILDING, Job, Record, record_path
+from dataprep.shard import BUILDING, Job, Record, part_path, record_path
 from dataprep.sources import Base
 
 # Entries whose headers are read to estimate the size of the set.
@@ -91,7 +91,7 @@ def _finish(job: Job, plan: Plan, workers: int) -> Manifest:
     try:
         manifest = finish(job.folder, job.source, plan, records, workers)
     except OSError as error:
-        raise full(error, job.folder, 0) from None
+        raise full(error, job.folder) from None
     shutil.rmtree(job.folder / BUILDING)
     return manifest
 
@@ -150,17 +150,13 @@ def _clear(folder: Path) -> None:
 
 def _is_finished(job: Job, shard: int) -> bool:
     path = record_path(job.folder, shard)
-    if not path.exists():
+    if not path.exists() or not part_path(job.folder, shard).exists():
         return False
     record = Record.load(path)
     if record.skipped and not job.skip:
         return False  # this run wants to hear of them
-    fields = job.source.fields()
-    paths = {name: shard_path(job.folder, name, fields[name], shard) for name in record.lengths}
-    return all(
-        paths[name].exists() and paths[name].stat().st_size >= size
-        for name, size in record.lengths.items()
-    )
+    files = {job.folder / name: size for name, size in record.files.items()}
+    return all(path.exists() and path.stat().st_size >= size for path, size in files.items())
 
 
 def _check_disk(job: Job, plan: Plan, todo: list[int]) -> None:

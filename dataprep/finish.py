@@ -10,12 +10,11 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dataprep import arrays, index
+from dataprep import arrays, columns
+from dataprep.columns import Totals
 from dataprep.manifest import FILE_NAME, DataError, Field, Manifest
 from dataprep.plan import Plan
-from dataprep.shard import BUILDING, Record, Row
+from dataprep.shard import BUILDING, Record, part_path
 from dataprep.sources import Base
 
 DERIVED = "derived"
@@ -27,17 +26,20 @@ def finish(folder: Path, source: Base, plan: Plan, records: list[Record], worker
     May be run again after it was stopped anywhere. DataError for equal keys and for an empty set.
     """
     fields = source.fields()
-    rows = [row for record in records for row in record.rows]
     skipped = [skip for record in records for skip in record.skipped]
-    if not rows:
+    totals = _totals(records)
+    if not totals.rows:
         why = f"; the first: {skipped[0]['name']}: {skipped[0]['why']}" if skipped else ""
         raise DataError(folder, "", f"nothing to store: all entries were skipped{why}")
-    _check_keys(folder, rows)
+    parts = [part_path(folder, shard) for shard in range(len(records))]
+    columns.check_keys(folder, parts)
     for name, field in fields.items():
-        if field.is_pixels:
-            arrays.finish(folder, name, field, [record.lengths[name] for record in records])
-    _write_columns(folder, fields, records, rows)
-    splits = _write_splits(folder, rows)
+        if field.is_pixels and not field.is_encoded:
+            paths = [arrays.shard_path(folder, name, field, i) for i in range(len(records))]
+            files = [str(path.relative_to(folder)) for path in paths]
+            lengths = [record.files[file] for record, file in zip(records, files, strict=True)]
+            arrays.finish(folder, name, field, lengths)
+    columns.join(folder, fields, parts, totals)
     notes = sum((Counter(record.notes) for record in records), Counter())
     manifest = Manifest(
         name=folder.name,
@@ -45,15 +47,20 @@ def finish(folder: Path, source: Base, plan: Plan, records: list[Record], worker
         options=plan.options,
         versions=plan.versions,
         fields=fields,
-        samples=len(rows),
-        splits=splits,
+        samples=totals.rows,
+        splits=totals.splits,
         files=hashes(folder, files_of(folder), workers),
         skipped=skipped,
         notes=dict(sorted(notes.items())),
-        classes=list(source.classes),
+        classes=plan.classes,
         statistics=_statistics(fields, records),
         seeds=source.seeds(),
         plan=plan.fingerprint,
+        encoded={
+            name: _encoded(folder, name, records)
+            for name, field in fields.items()
+            if field.is_encoded
+        },
     )
     manifest.save(folder)
     return manifest
@@ -78,46 +85,28 @@ def hashes(folder: Path, names: list[str], workers: int) -> dict[str, dict[str, 
         return dict(zip(names, pool.map(one, names), strict=True))
 
 
-def _check_keys(folder: Path, rows: list[Row]) -> None:
-    names: dict[str, str] = {}
-    for row in rows:
-        if row.key in names:
-            raise DataError(folder, row.key, f"the key of both {names[row.key]} and {row.name}")
-        names[row.key] = row.name
+def _totals(records: list[Record]) -> Totals:
+    splits = sum((Counter(record.splits) for record in records), Counter())
+    return Totals(
+        rows=sum(record.rows for record in records),
+        ragged={name: sum(record.ragged[name] for record in records) for name in records[0].ragged},
+        splits=dict(sorted(splits.items())),
+        orders=[list(record.splits) for record in records],
+    )
 
 
-def _write_columns(
-    folder: Path, fields: dict[str, Field], records: list[Record], rows: list[Row]
-) -> None:
-    columns = folder / "index"
-    index.write_names(columns, "key", [row.key for row in rows])
-    index.write_names(columns, "name", [row.name for row in rows])
-    shards = np.repeat(np.arange(len(records)), [len(record.rows) for record in records])
-    for name, field in fields.items():
-        if field.is_pixels:
-            places = np.array([row.places[name] for row in rows], np.uint64)
-            index.write(columns / f"{name}.shard.npy", shards.astype(np.uint32))
-            index.write(columns / f"{name}.offset.npy", places[:, 0])
-            index.write(columns / f"{name}.height.npy", places[:, 1].astype(np.uint32))
-            index.write(columns / f"{name}.width.npy", places[:, 2].astype(np.uint32))
-            continue
-        values = [np.array(row.values[name], field.dtype) for row in rows]
-        if field.kind == "value":
-            index.write(columns / f"{name}.npy", np.stack(values))
-        else:
-            rest = [side or 0 for side in field.shape[1:]]
-            points = [value.reshape(len(value), *rest) for value in values]
-            index.write_ragged(columns, name, points)
-
-
-def _write_splits(folder: Path, rows: list[Row]) -> dict[str, int]:
-    names = np.array([row.split for row in rows])
-    sizes = {}
-    for split in sorted(set(names.tolist())):
-        ids = np.flatnonzero(names == split).astype(np.int64)
-        index.write(folder / "splits" / f"{split}.npy", ids)
-        sizes[split] = len(ids)
-    return sizes
+def _encoded(folder: Path, name: str, records: list[Record]) -> dict[str, Any]:
+    """Return what an encoded field costs, and how many of its images are stored in which way."""
+    facts = [record.encoded[name] for record in records if name in record.encoded]
+    whole = sum((Counter(fact["whole"]) for fact in facts), Counter())
+    rows = [folder / "index" / f"{name}.rows.{what}.npy" for what in ("values", "starts")]
+    return {
+        "source_bytes": sum(fact["source_bytes"] for fact in facts),
+        "stored_bytes": sum(fact["stored_bytes"] for fact in facts),
+        "index_bytes": sum(path.stat().st_size for path in rows),
+        "transcoded": sum(fact["transcoded"] for fact in facts),
+        "whole": dict(sorted(whole.items())),
+    }
 
 
 def _statistics(

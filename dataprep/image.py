@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Callable
@@ -15,14 +16,31 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
+
+from dataprep import jpeg
 
 Pixels = npt.NDArray[np.uint8]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8"
+# First bytes -> the suffix that names such a file.
+KINDS = {
+    b"\xff\xd8\xff": "jpg",
+    PNG: "png",
+    b"BM": "bmp",
+    b"II*\0": "tif",
+    b"MM\0*": "tif",
+    b"P2": "pgm",
+    b"P5": "pgm",
+    b"P3": "ppm",
+    b"P6": "ppm",
+}
 EXIF_ORIENTATION = 0x0112
 TIFF_BITS = 258
+FILTERS = threading.Lock()
 
 # EXIF orientation -> what turns the stored pixels upright.
 TURNS: dict[int, Callable[[Any], Any]] = {
@@ -48,9 +66,30 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def decode(data: bytes) -> Decoded:
-    """Decode to (H, W, 3) uint8 RGB; ValueError says what is wrong with the file."""
-    chunks = _check_whole(data)
+def kind(data: bytes) -> str:
+    """Return the suffix of an image file by its first bytes; ValueError for another file."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    for start, suffix in KINDS.items():
+        if data.startswith(start):
+            return suffix
+    raise ValueError("not an image of a kind that is known here")
+
+
+def turned(pixels: Any, turn: int) -> Any:
+    """Return a view of pixels (H, W, …), turned: flip x 1, flip y 2, then transpose 4."""
+    pixels = pixels[:: -1 if turn & 2 else 1, :: -1 if turn & 1 else 1]
+    return pixels.swapaxes(0, 1) if turn & 4 else pixels
+
+
+def decode(data: bytes, upright: bool = True) -> Decoded:
+    """Decode to (H, W, 3) uint8 RGB; ValueError says what is wrong with the file.
+
+    upright: turn a JPEG as its EXIF orientation says; all other files always are turned so.
+    """
+    if data[:2] == JPEG:
+        return _jpeg(data, jpeg.orientation(data) if upright else 0)
+    chunks = _check_png(data)
     if _is_plain(data, chunks):
         return Decoded(_plain(data), ())
     with _opened(data) as image:
@@ -77,7 +116,8 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def _opened(data: bytes) -> Image.Image:
-    with warnings.catch_warnings():
+    # Filters belong to the whole process: two threads at once would leave them changed for good.
+    with FILTERS, warnings.catch_warnings():
         # Broken EXIF and the like are warnings too: the pixels are what counts here.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -91,19 +131,10 @@ def _opened(data: bytes) -> Image.Image:
             raise ValueError(f"corrupt image ({error})") from None
 
 
-def _check_whole(data: bytes) -> set[bytes]:
-    """Check what the decoders do not: every checksum of a PNG, the end mark of a JPEG.
-
-    Return the kinds of chunks of a PNG.
-    """
-    if data[:8] == PNG:
-        return _check_png(data)
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
-        raise ValueError("corrupt image (the JPEG has no end mark: cut short)")
-    return set()
-
-
 def _check_png(data: bytes) -> set[bytes]:
+    """Check what the decoders do not, every checksum; return the kinds of chunks of a PNG."""
+    if data[:8] != PNG:
+        return set()
     at = 8
     kinds = set()
     view = memoryview(data)
@@ -125,6 +156,33 @@ def _check_png(data: bytes) -> set[bytes]:
 def _orientation(image: Image.Image) -> int:
     orientation: int = image.getexif().get(EXIF_ORIENTATION, 1)
     return orientation
+
+
+def _jpeg(data: bytes, turn: int) -> Decoded:
+    """Decode a JPEG and turn it; what libjpeg-turbo only warns of is an error here."""
+    with _opened(data) as image:  # refuses too many pixels
+        notes = ["first of several frames"] if getattr(image, "n_frames", 1) > 1 else []
+        try:
+            if image.mode == "CMYK" or not _is_usual(data):
+                image.load()
+                pixels, done = _rgb(image)
+            else:
+                pixels = simplejpeg.decode_jpeg(data, "RGB")
+                done = ["grey replicated to RGB"] if image.mode == "L" else []
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ValueError(f"corrupt image ({error})") from None
+    notes += done
+    notes += ["turned upright (EXIF)"] if turn else []
+    return Decoded(np.ascontiguousarray(turned(pixels, turn)), tuple(notes))
+
+
+def _is_usual(data: bytes) -> bool:
+    """Return False for a JPEG whose chroma is sampled as simplejpeg has no name for."""
+    try:
+        simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_plain(data: bytes, chunks: set[bytes]) -> bool:
@@ -174,6 +232,8 @@ def _rgb(image: Image.Image) -> tuple[Pixels, list[str]]:
         image = image.convert("RGBA") if image.mode in ("P", "PA") else image
     if image.mode in ("1", "L", "LA"):
         notes.append("grey replicated to RGB")
+    elif image.mode == "CMYK":
+        notes.append("CMYK converted to RGB")
     elif image.mode not in ("P", "PA", "RGB", "RGBA"):
         raise ValueError(f"colour mode {image.mode} is not supported: convert it to RGB first")
     image.info.pop("transparency", None)

@@ -3,8 +3,9 @@
 A built set is a folder `<data root>/<name>/`:
 
     manifest.json            this file
-    <field>.zarr/            raw pixels or values: zarr v3, uncompressed, one file a shard
-    index/<column>.npy       memory-mapped columns, one row a sample
+    <field>.zarr/            raw pixels: zarr v3, uncompressed, one file a shard
+    shards/<number>.tar      encoded pixels, with labels: WebDataset, and DALI's index as .idx
+    index/<column>.npy       columns, one row a sample
     splits/<name>.npy        a split is a list of ids (int64) over the one store
 
 Only the standard library: every room may import this module cheaply.
@@ -18,8 +19,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
@@ -45,6 +48,7 @@ class Field:
 
     shape: rows first, None where samples differ: (None, None, 3) is an RGB image of any size,
         (None, 2) ragged points (x, y), () a scalar. All sizes known -> one [N, ...] array.
+    codec: raw, or encoded: each sample's pixels are an image file (JPEG, PNG, WebP…) in a tar.
     pitch: size of one pixel in the set's common unit, grids aligned at the top left (hr 1, lr_x4
         4); None -> the grids of two fields cover the same area, whatever their sizes.
     scale, offset: physical value = stored value × scale + offset, in `unit`.
@@ -61,8 +65,13 @@ class Field:
 
     @property
     def is_pixels(self) -> bool:
-        """True where the field lies in a zarr array and moves with the geometry."""
+        """True where the field moves with the geometry."""
         return self.kind in ("image", "map")
+
+    @property
+    def is_encoded(self) -> bool:
+        """True where the field lies as image files in tars, False where in a zarr array."""
+        return self.is_pixels and self.codec == "encoded"
 
     @property
     def is_uniform(self) -> bool:
@@ -77,6 +86,8 @@ class Manifest:
     files: relative path -> bytes and sha256 of every file but this one.
     statistics: pixel field -> mean and std of each channel over all samples, in the field's unit.
     plan: fingerprint of source, options and raw listing; the same plan builds the same bytes.
+    encoded: encoded field -> source_bytes, stored_bytes, index_bytes (of the rows), transcoded
+        (images with restart intervals) and whole (reason -> images stored as they were).
     """
 
     name: str
@@ -93,16 +104,24 @@ class Manifest:
     statistics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)
     plan: str = ""
+    encoded: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over everything above: two sets with the same fingerprint are the same bytes."""
-        return hashlib.sha256(_canonical(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(_canonical(self.facts()).encode()).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the fingerprint, as it is saved."""
+        facts = asdict(self)
+        if not self.encoded:  # as it was before there were encoded fields: old sets stay good
+            del facts["encoded"]
+        return facts
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` atomically."""
-        text = json.dumps(asdict(self) | {"fingerprint": self.fingerprint}, indent=1) + "\n"
+        text = json.dumps(self.facts() | {"fingerprint": self.fingerprint}, indent=1) + "\n"
         with atomic(folder / FILE_NAME) as path:
             path.write_text(text)
 
@@ -141,11 +160,60 @@ def load(folder: str | Path) -> Manifest:
             for name, value in facts["fields"].items()
         }
         manifest = Manifest(**facts)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _check(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(path, "", f"not a manifest ({error!r})") from None
     if manifest.fingerprint != fingerprint:
         raise DataError(path, "fingerprint", "does not match the content: the file was edited")
     return manifest
+
+
+DTYPES = {f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)} | {
+    "float16",
+    "float32",
+    "float64",
+    "bool",
+}
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError where a fact has the wrong type: no reader of the set checks again."""
+    for part, where in [(manifest, ""), *((f, f"fields/{n}/") for n, f in manifest.fields.items())]:
+        for name, kind in get_type_hints(type(part)).items():
+            value = getattr(part, name)
+            if not _fits(value, kind):
+                raise ValueError(f"{where}{name} is {str(value)[:40]!r}, not {kind}")
+    for name, one in manifest.fields.items():
+        if one.dtype not in DTYPES or (one.is_pixels and len(one.shape) not in (2, 3)):
+            raise ValueError(f"fields/{name} is {one.dtype} of {one.shape}")
+    for name, facts in manifest.files.items():
+        if not _fits(facts.get("bytes"), int):
+            raise ValueError(f"files/{name} has no bytes")
+    for name in (*manifest.fields, *manifest.splits):  # they become file names
+        if not name or "/" in name or "\\" in name or name.startswith("."):
+            raise ValueError(f"{name!r} is no name")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Tell whether a value read from JSON is of an annotated type; whole numbers are counts."""
+    of, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if of is Literal:
+        return isinstance(value, str) and value in parts
+    if of in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if of is dict:
+        return isinstance(value, dict) and all(
+            _fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items()
+        )
+    if of is list or of is tuple:
+        return isinstance(value, of) and all(_fits(one, parts[0]) for one in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e300
+    if kind is int:
+        return type(value) is int and 0 <= value < 2**63
+    return isinstance(value, kind)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL
+import simplejpeg
 
 from dataprep.manifest import DataError, atomic
 from dataprep.raw import Raw
@@ -33,6 +34,7 @@ class Plan:
     entries: list[Entry]
     sizes: list[dict[str, int]]
     shard_entries: int
+    classes: list[str]
 
     @property
     def shards(self) -> int:
@@ -48,6 +50,11 @@ class Plan:
         """sha256 over all but the versions: equal plans of equal versions build equal bytes."""
         facts = dataclasses.asdict(self)
         del facts["versions"]  # a complete set stays good when a library is upgraded
+        # Left out where there are none, as they were before they existed: old sets stay good.
+        for part in (facts, *facts["entries"]):
+            for name in ("classes", "values"):
+                if not part.get(name, True):
+                    del part[name]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -94,10 +101,12 @@ def make(source: Base, raw: Raw) -> Plan:
             "numpy": np.__version__,
             "opencv": cv2.__version__,
             "pillow": PIL.__version__,
+            "simplejpeg": ".".join(simplejpeg.__version_info__),
         },
         entries=entries,
         sizes=sizes,
-        shard_entries=source.entries_per_shard(len(entries)),
+        shard_entries=source.entries_per_shard(len(entries), sum(sum(s.values()) for s in sizes)),
+        classes=source.classes(entries),
     )
 
 

@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from dataprep import index, manifest
+from dataprep import image, index, manifest
 from dataprep.arrays import shard_path
 from dataprep.manifest import DataError, Field, Manifest
+from dataprep.tar import tar_path
 
 Array = npt.NDArray[Any]
 
 MARGIN_PX = 8
 LABEL_PX = 14
+# So wide that the line above small pictures is not cut.
+LEAST_PX = 360
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 
@@ -44,24 +47,43 @@ def preview(folder: Path, out: Path, samples: int = 6, window: int = 240) -> int
 
 
 def read(folder: Path, facts: Manifest, name: str, sample: int) -> Array:
-    """Return the stored pixels of one sample, (H, W) or (H, W, C)."""
+    """Return the stored pixels of one sample, upright, (H, W) or (H, W, C)."""
+
+    def place(what: str) -> int:
+        return int(index.read(folder / "index" / f"{name}.{what}.npy", facts.samples)[sample])
+
     field = facts.fields[name]
-    shard, offset, height, width = (
-        int(index.read(folder / "index" / f"{name}.{what}.npy", facts.samples)[sample])
-        for what in ("shard", "offset", "height", "width")
-    )
-    shape = (height, width, *[side or 1 for side in field.shape[2:]])
-    path = shard_path(folder, name, field, shard)
+    if field.is_encoded:
+        path = tar_path(folder, place("shard"))
+        data = _bytes(path, sample, place("offset"), place("size"))
+        try:
+            return np.asarray(image.turned(image.decode(data, upright=False)[0], place("turn")))
+        except ValueError as error:
+            raise DataError(path, f"sample {sample}", str(error)) from None
+    shape = (place("height"), place("width"), *[side or 1 for side in field.shape[2:]])
+    dtype = np.dtype(field.dtype)
+    path = shard_path(folder, name, field, place("shard"))
+    size = int(np.prod(shape)) * dtype.itemsize
+    data = _bytes(path, sample, place("offset"), size)
+    return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+
+def _bytes(path: Path, sample: int, offset: int, size: int) -> bytes:
     try:
-        return np.array(np.memmap(path, np.dtype(field.dtype), "r", offset, shape))
-    except (OSError, ValueError) as error:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+    except OSError as error:
         raise DataError(path, f"sample {sample}", f"cannot be read ({error})") from None
+    if len(data) < size:
+        raise DataError(path, f"sample {sample}", "cannot be read: the file is cut short")
+    return data
 
 
 def _splits(folder: Path, facts: Manifest) -> list[str]:
     of = [""] * facts.samples
     for split, size in facts.splits.items():
-        for sample in index.read(folder / "splits" / f"{split}.npy", size).tolist():
+        for sample in index.read(folder / "splits" / f"{split}.npy", size)[:].tolist():
             of[sample] = split
     return of
 
@@ -99,6 +121,7 @@ def _eight_bits(picture: Array) -> Array:
 def _sheet(rows: list[tuple[str, list[str], list[Image.Image]]]) -> Image.Image:
     side = MARGIN_PX + 2 * LABEL_PX
     width = max(sum(tile.width + MARGIN_PX for tile in tiles) for _, _, tiles in rows) + MARGIN_PX
+    width = max(width, LEAST_PX)
     heights = [max(tile.height for tile in tiles) + side for _, _, tiles in rows]
     sheet = Image.new("RGB", (width, sum(heights) + MARGIN_PX), PAPER)
     draw = ImageDraw.Draw(sheet)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dataprep import manifest
 from dataprep.manifest import FILE_NAME, DataError, Field, Manifest
 from dataprep.shard import BUILDING
 
 SKIPS_SHOWN = 10
+CLASSES_SHOWN = 20
 
 
 def table(facts: Manifest) -> str:
@@ -24,12 +26,13 @@ def table(facts: Manifest) -> str:
         ("size", _gigabytes(stored_bytes(facts)) + f" in {len(facts.files):,} files"),
     ]
     rows += [(f"field {name}", _field(field)) for name, field in facts.fields.items()]
+    rows += [(f"{name} stored", _stored(figures)) for name, figures in facts.encoded.items()]
     rows += [
         (f"{name} {what}", " ".join(f"{value:.4f}" for value in values))
         for name, figures in facts.statistics.items()
         for what, values in figures.items()
     ]
-    rows += [("classes", ", ".join(facts.classes))] if facts.classes else []
+    rows += [("classes", _classes(facts.classes))] if facts.classes else []
     rows += [("seeds", _pairs(facts.seeds))] if facts.seeds else []
     rows += [("note", f"{count:,} × {note}") for note, count in facts.notes.items()]
     rows += [("skipped", f"{skip['name']}: {skip['why']}") for skip in facts.skipped[:SKIPS_SHOWN]]
@@ -70,6 +73,23 @@ def _field(field: Field) -> str:
     unit = f", {field.unit}" if field.unit else ""
     pitch = f", pitch {field.pitch:g}" if field.pitch else ""
     return f"{field.kind}, {field.dtype}, {shape}, {field.codec}{pitch}{unit}"
+
+
+def _classes(names: list[str]) -> str:
+    more = f", … ({len(names):,} in all)" if len(names) > CLASSES_SHOWN else ""
+    return ", ".join(names[:CLASSES_SHOWN]) + more
+
+
+def _stored(figures: dict[str, Any]) -> str:
+    """Say how the images of an encoded field are stored, and what that costs."""
+    whole = sum(figures["whole"].values())
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in figures["whole"].items())
+    times = figures["stored_bytes"] / max(figures["source_bytes"], 1)
+    index = figures["index_bytes"] / max(figures["stored_bytes"], 1)
+    return (
+        f"{figures['transcoded']:,} transcoded, {whole:,} whole{f' ({reasons})' if whole else ''};"
+        f" ×{times:.3f} of the source's bytes; row index {index:.1%}"
+    )
 
 
 def _pairs(values: dict[str, object] | dict[str, int] | dict[str, str]) -> str:

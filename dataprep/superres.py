@@ -60,7 +60,7 @@ class Pairs(Base):
             for name, pitch in pitches.items()
         }
 
-    def entries_per_shard(self, entries: int) -> int:
+    def entries_per_shard(self, entries: int, size_bytes: int) -> int:
         # Some 16 shards also of a small set, so that several workers have something to do.
         return min(self.shard_entries, -(-entries // 16))
 

@@ -10,20 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from dataprep import index, manifest
+from dataprep import index, manifest, tar, tar_check
 from dataprep.arrays import item_bytes, shard_path
 from dataprep.finish import files_of
 from dataprep.manifest import DataError, Field, Manifest
 
-CODECS = ("raw",)
+CODECS = ("raw", "encoded")
 
 
 def verify(
-    folder: Path, workers: int = 1, tell: Callable[[int], None] = lambda size_bytes: None
+    folder: Path,
+    workers: int = 1,
+    tell: Callable[[int], None] = lambda size_bytes: None,
+    decode: bool = False,
 ) -> Iterator[str]:
     """Yield a line for each fault; `tell` hears the bytes of each file checked.
 
-    DataError where the manifest itself is missing or was edited.
+    decode: decode every encoded image as well. DataError where the manifest itself is missing or
+    was edited.
     """
     facts = manifest.load(folder)
     names = list(facts.files)
@@ -38,7 +42,7 @@ def verify(
     for name in sorted(set(files_of(folder)) - set(names)):
         yield f"{name}: is not part of the set"
     if not damaged:
-        yield from _content_faults(folder, facts)
+        yield from _content_faults(folder, facts, decode)
 
 
 def _file_fault(path: Path, facts: dict[str, Any]) -> str:
@@ -55,29 +59,43 @@ def _file_fault(path: Path, facts: dict[str, Any]) -> str:
     return "" if digest == facts["sha256"] else "has another sha256 than the manifest: damaged"
 
 
-def _content_faults(folder: Path, facts: Manifest) -> Iterator[str]:
+def _content_faults(folder: Path, facts: Manifest, decode: bool) -> Iterator[str]:
     """Check what intact files say; only a set that was built wrongly fails here."""
     rows = facts.samples
-    columns = folder / "index"
     try:
-        names = index.Names(columns, "key", rows)
+        names = index.Names(folder / "index", "key", rows)
         if len({names[row] for row in range(rows)}) < rows:
             yield "index/key: two samples have the same key"
         for name, field in facts.fields.items():
-            if field.codec not in CODECS:
-                yield f"{name}: codec {field.codec} cannot be checked by this version"
-            elif field.is_pixels:
-                yield from _pixel_faults(folder, name, field, facts)
-            elif field.kind == "value":
-                index.read(columns / f"{name}.npy", rows)
-            else:
-                index.Ragged(columns, name, rows)
+            yield from _field_faults(folder, name, field, facts)
+        if tar.members(facts.fields):
+            yield from tar_check.faults(folder, facts, names, decode)
         for split, size in facts.splits.items():
-            ids = index.read(folder / "splits" / f"{split}.npy", size)
+            ids = np.asarray(index.read(folder / "splits" / f"{split}.npy", size))
             if (np.diff(ids) <= 0).any() or not ((ids >= 0) & (ids < rows)).all():
                 yield f"splits/{split}: ids are not ascending inside 0…{rows - 1}"
     except DataError as error:
         yield str(error)
+
+
+def _field_faults(folder: Path, name: str, field: Field, facts: Manifest) -> Iterator[str]:
+    columns = folder / "index"
+    if field.codec not in CODECS:
+        yield f"{name}: codec {field.codec} cannot be checked by this version"
+    elif field.is_encoded:
+        yield from _ragged_faults(columns, f"{name}.rows", facts)
+    elif field.is_pixels:
+        yield from _pixel_faults(folder, name, field, facts)
+    elif field.kind == "value":
+        index.read(columns / f"{name}.npy", facts.samples)
+    else:
+        yield from _ragged_faults(columns, name, facts)
+
+
+def _ragged_faults(columns: Path, name: str, facts: Manifest) -> Iterator[str]:
+    starts = np.asarray(index.Ragged(columns, name, facts.samples).starts)
+    if starts[0] != 0 or (np.diff(starts) < 0).any():
+        yield f"index/{name}.starts: does not ascend from 0"
 
 
 def _pixel_faults(folder: Path, name: str, field: Field, facts: Manifest) -> Iterator[str]:

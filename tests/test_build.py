@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from raw.imagefolder import jpeg, picture
 
 from dataprep import build as builds
 from dataprep import manifest
 from dataprep.build import build
 from dataprep.manifest import DataError
 from dataprep.raw import Raw
-from dataprep.sources import Entry, Sample, images
+from dataprep.sources import Entry, Sample, imagefolder, images
 from dataprep.verify import verify
 
 KILLS = int(os.environ.get("NOSTALL_KILLS", "3"))
@@ -53,31 +54,62 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def slow(raw: Path, folder: Path, workers: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(SLOW), str(raw), str(folder), str(workers)]
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write 40 JPEGs of two classes, one of them cut short."""
+    folder = tmp_path_factory.mktemp("folders")
+    for i in range(40):
+        path = folder / ("cat" if i % 3 else "dog") / f"{i:02d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(jpeg(picture(i, 60 + i, 130 - i)))
+    path.write_bytes(path.read_bytes()[:-9])
+    return folder
+
+
+def slow(raw: Path, folder: Path, workers: int, source: str = "images") -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(SLOW), str(raw), str(folder), str(workers), source]
     return subprocess.Popen(command, start_new_session=True)
+
+
+def timed(raw: Path, folder: Path, source: str) -> tuple[Path, float]:
+    """Build in one process; return the set and the seconds that it took."""
+    start = time.monotonic()
+    assert slow(raw, folder, 1, source).wait() == 0
+    return folder, time.monotonic() - start
 
 
 @pytest.fixture(scope="module")
 def whole(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """Build in one process; return the set and the seconds that it took."""
-    folder = tmp_path_factory.mktemp("whole") / "set"
-    start = time.monotonic()
-    assert slow(photographs, folder, 1).wait() == 0
-    return folder, time.monotonic() - start
+    """Build zarr shards without a stop."""
+    return timed(photographs, tmp_path_factory.mktemp("whole") / "set", "images")
 
 
-def test_workers_make_no_difference(photographs: Path, whole: Any, tmp_path: Path) -> None:
-    assert slow(photographs, tmp_path / "set", 2).wait() == 0
+@pytest.fixture(scope="module")
+def whole_tars(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Build tar shards without a stop."""
+    return timed(folders, tmp_path_factory.mktemp("tars") / "set", "imagefolder")
+
+
+# Source -> the fixtures of its raw data and of a set that was built without a stop.
+KINDS = {"images": ("photographs", "whole"), "imagefolder": ("folders", "whole_tars")}
+
+
+@pytest.mark.parametrize("source", KINDS)
+def test_workers_make_no_difference(source: str, request: Any, tmp_path: Path) -> None:
+    raw, whole = map(request.getfixturevalue, KINDS[source])
+    assert slow(raw, tmp_path / "set", 2, source).wait() == 0
     assert hashes(tmp_path / "set") == hashes(whole[0])
-    assert manifest.load(whole[0]).samples == 39
+    assert manifest.load(whole[0]).samples == 39 and list(verify(whole[0], decode=True)) == []
+    assert len(manifest.load(whole[0]).skipped) == 1
 
 
+@pytest.mark.parametrize("source", KINDS)
 @pytest.mark.parametrize("kill", range(KILLS))
-def test_killed_and_resumed(photographs: Path, whole: Any, tmp_path: Path, kill: int) -> None:
+def test_killed_and_resumed(source: str, request: Any, tmp_path: Path, kill: int) -> None:
     rng = random.Random(kill)
+    raw, whole = map(request.getfixturevalue, KINDS[source])
     folder = tmp_path / "set"
-    building = slow(photographs, folder, 2)
+    building = slow(raw, folder, 2, source)
     time.sleep(rng.uniform(0.2, 1.0) * whole[1])
     building.kill()  # the parent alone: its workers must end by themselves
     building.wait()
@@ -85,7 +117,7 @@ def test_killed_and_resumed(photographs: Path, whole: Any, tmp_path: Path, kill:
     if not (folder / "manifest.json").exists():
         with pytest.raises(DataError):
             manifest.load(folder)
-    assert slow(photographs, folder, 2).wait() == 0
+    assert slow(raw, folder, 2, source).wait() == 0
     assert hashes(folder) == hashes(whole[0])
 
 
@@ -129,6 +161,39 @@ def test_skipped_records_are_read_again_without_skip(photographs: Path, tmp_path
 def test_workers_report_bad_files_too(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"17\.png: corrupt image"):
         build(images.Source(), photographs, tmp_path / "set", workers=2)
+
+
+def test_a_shard_whose_tar_is_gone_is_written_again(folders: Path, tmp_path: Path) -> None:
+    class Stop(Exception): ...
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(builds, "finish", stop)
+        build(imagefolder.Source(), folders, tmp_path / "set", workers=1, on_error="skip")
+    (tmp_path / "set" / "shards" / "000003.tar").unlink()
+    (tmp_path / "set" / "shards" / "000004.idx").unlink()
+    (tmp_path / "set" / "building" / "shard-000005.npz").unlink()
+    said: list[str] = []
+    source = imagefolder.Source()
+    build(source, folders, tmp_path / "set", workers=1, on_error="skip", say=said.append)
+    assert said == ["goes on: 11 of 14 shards were finished"]
+    assert list(verify(tmp_path / "set", decode=True)) == []
+
+
+def test_shards_of_nothing_but_bad_files_have_no_tar(tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "cat"
+    raw.mkdir(parents=True)
+    for i in range(3):
+        (raw / f"{i}.jpg").write_bytes(jpeg(picture(i, 20, 20))[: None if i == 1 else 40])
+    facts = build(imagefolder.Source(), raw.parent, tmp_path / "set", workers=1, on_error="skip")
+    assert facts.samples == 1 and [skip["name"] for skip in facts.skipped] == [
+        "cat/0.jpg",
+        "cat/2.jpg",
+    ]
+    names = sorted(path.name for path in (tmp_path / "set" / "shards").iterdir())
+    assert names == ["000001.idx", "000001.tar"] and list(verify(tmp_path / "set")) == []
 
 
 def test_another_plan_is_refused(photographs: Path, tmp_path: Path) -> None:

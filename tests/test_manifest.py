@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,25 @@ FACTS = Manifest(
     files={"hr.zarr/c.0": {"bytes": 3, "sha256": "0"}},
     skipped=[{"name": "a", "why": "b"}],
 )
+
+
+def test_sets_of_before_there_were_encoded_fields_stay_good(tmp_path: Path) -> None:
+    """Fingerprint and keys of a manifest without any are what they always were."""
+    FACTS.save(tmp_path)
+    facts = json.loads((tmp_path / "manifest.json").read_text())
+    assert facts["fingerprint"] == (
+        "e7efb84be7bc83166aa4843a1e691596e2fe090c0a60e1f430a105758e5009ba"
+    )
+    assert "encoded" not in facts and load(tmp_path).encoded == {}
+
+
+def test_encoded_fields_are_kept(tmp_path: Path) -> None:
+    field = Field(kind="image", dtype="uint8", shape=(None, None, 3), codec="encoded")
+    assert field.is_encoded and field.is_pixels and not FACTS.fields["hr"].is_encoded
+    costs = {"image": {"source_bytes": 3, "whole": {"PNG": 1}}}
+    facts = replace(FACTS, fields={"image": field}, encoded=costs)
+    facts.save(tmp_path)
+    assert load(tmp_path) == facts and facts.fingerprint != FACTS.fingerprint
 
 
 def test_round_trip(tmp_path: Path) -> None:

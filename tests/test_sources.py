@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from raw.srbench import save
 from dataprep import index, manifest, sources
 from dataprep.bicubic import downscale
 from dataprep.build import build
+from dataprep.encode import Encoded
 from dataprep.image import decode
-from dataprep.manifest import DataError
+from dataprep.manifest import DataError, Manifest
 from dataprep.preview import read
 from dataprep.raw import Raw
 from dataprep.sources import df2k, srbench
+from dataprep.tar import tar_path
 from dataprep.verify import verify
 
 DATA = Path(os.environ.get("NOSTALL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -36,30 +39,44 @@ def test_every_source(name: str, tmp_path: Path) -> None:
     entries = source.entries(raw)
     assert entries == source.entries(raw)
     facts = build(source, raw, folder, workers=1)
-    assert list(verify(folder)) == []
+    assert list(verify(folder, decode=True)) == []
     assert manifest.load(folder) == facts  # what was saved is what is read
     assert facts.samples >= len(entries) and facts.source == name
     samples = [sample for entry in entries for sample in source.read(raw, entry)]
     keys = index.Names(folder / "index", "key", facts.samples)
     assert [keys[i] for i in range(facts.samples)] == [sample.key for sample in samples]
-    for field, facts_of in facts.fields.items():
-        array = zarr.open_array(folder / f"{field}.zarr", mode="r")
-        (chunk,) = array.chunks
-        for i, sample in enumerate(samples):
-            shard, offset, height, width = (
-                int(np.load(folder / "index" / f"{field}.{what}.npy")[i])
-                for what in ("shard", "offset", "height", "width")
-            )
-            start = shard * chunk + offset // np.dtype(facts_of.dtype).itemsize
-            flat = array[start : start + height * width * 3]
-            assert (flat.reshape(height, width, 3) == sample.fields[field]).all()
-            assert (read(folder, facts, field, i) == sample.fields[field]).all()
+    for field in facts.fields:
+        check_field(folder, facts, field, [sample.fields[field] for sample in samples])
     for split, size in facts.splits.items():
         ids = np.load(folder / "splits" / f"{split}.npy")
         assert ids.dtype == np.int64 and len(ids) == size and (np.diff(ids) > 0).all()
         per_entry = {entry.name for entry in entries if entry.split == split}
         names = index.Names(folder / "index", "name", facts.samples)
         assert {names[i] for i in ids.tolist()} == per_entry
+
+
+def check_field(folder: Path, facts: Manifest, name: str, values: list[Any]) -> None:
+    """Compare what lies in the set, as any reader sees it, with what the source gave."""
+    field = facts.fields[name]
+    if field.kind == "value":
+        assert np.load(folder / "index" / f"{name}.npy").tolist() == values
+        return
+    for i, value in enumerate(values):
+        shown = value.upright if isinstance(value, Encoded) else value
+        assert (read(folder, facts, name, i) == shown).all()
+        shard, offset, height, width = (
+            int(np.load(folder / "index" / f"{name}.{what}.npy")[i])
+            for what in ("shard", "offset", "height", "width")
+        )
+        assert (height, width, 3) == shown.shape
+        if isinstance(value, Encoded):
+            data = tar_path(folder, shard).read_bytes()
+            assert data[offset : offset + len(value.data)] == value.data
+        else:
+            array = zarr.open_array(folder / f"{name}.zarr", mode="r")
+            start = shard * array.chunks[0] + offset // np.dtype(field.dtype).itemsize
+            flat = array[start : start + height * width * 3]
+            assert (flat.reshape(height, width, 3) == value).all()
 
 
 def test_df2k_refuses_missing_images_and_says_missing_parts(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -20,16 +20,23 @@ from dataprep.raw import Raw
 
 @dataclass(frozen=True)
 class Entry:
-    """One unit of raw input. `name`: unique, shown in errors; `members`: names inside Raw."""
+    """One unit of raw input. `name`: unique, shown in errors; `members`: names inside Raw.
+
+    values: what the listing as a whole decides for it, a class number say; part of the plan.
+    """
 
     name: str
     split: str
     members: Mapping[str, str]
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample to store. `notes`: conversions made ("grey replicated to RGB"), counted."""
+    """One sample to store. `notes`: conversions made ("grey replicated to RGB"), counted.
+
+    An encoded field is an `encode.Encoded`, or the bytes of an image file, to be kept as they are.
+    """
 
     key: str
     fields: Mapping[str, Any]
@@ -47,7 +54,6 @@ class Base(ABC):
     needs_raw: ClassVar[bool] = True
     # Decided before anything is decoded.
     shard_entries: ClassVar[int] = 32
-    classes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def fields(self) -> dict[str, Field]:
@@ -65,9 +71,13 @@ class Base(ABC):
         """Estimate the bytes that an entry takes in the set, from headers at the most."""
         return sum(raw.size(member) for member in entry.members.values())
 
-    def entries_per_shard(self, entries: int) -> int:
-        """Entries in one shard of a set of so many: never a matter of the number of workers."""
+    def entries_per_shard(self, entries: int, size_bytes: int) -> int:
+        """Entries in one shard of a set of so many entries and raw bytes, whoever builds it."""
         return self.shard_entries
+
+    def classes(self, entries: Sequence[Entry]) -> list[str]:
+        """Names of the classes that the label numbers, in order; none for a set without."""
+        return []
 
     def remarks(self, entries: Sequence[Entry]) -> list[str]:
         """What a user should know before the build starts, one line each."""
