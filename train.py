@@ -95,16 +95,16 @@ class Trainer:
             **vars(feed),
             global_batch_size=recipe.global_batch_size,
             seed=recipe.seed,
+            shuffle=recipe.shuffle == "full" or "block",
             last=recipe.last,
             strategy=recipe.strategy,
             strategy_options=recipe.strategy_options,
             feedback_lag=recipe.feedback_lag,
-            **self._loading(),
+            **self._loading(training=True),
         )
 
-    def _loading(self, **other: Any) -> dict[str, Any]:
-        given = {name: getattr(self.launch, name) for name in ("engine", "threads", "prefetch")}
-        return given | {"world": self.world, "device": self.device} | other
+    def _loading(self, training: bool = False, **other: Any) -> dict[str, Any]:
+        return self.launch.loading(training) | {"world": self.world, "device": self.device} | other
 
     def train(self) -> None:
         """Go on from the last checkpoint, if there is one, to the last step."""
@@ -115,7 +115,7 @@ class Trainer:
         while self.step < self.steps:
             batch = next(batches)
             if self.step == first:  # start-up, not waiting: threads begin, kernels are compiled
-                self.log.say(f"first batch after {time.perf_counter() - began:.1f} s")
+                self.log.first_batch(time.perf_counter() - began, self.loader.facts())
                 began, waited = time.perf_counter(), self.loader.wait_s
             terms = self._step(batch)  # those of a skipped step would spoil the window's mean
             sums = {name: term.nan_to_num() + sums.get(name, 0) for name, term in terms.items()}
@@ -257,7 +257,9 @@ class Trainer:
         facts = dict(zip(terms, values.tolist(), strict=True))
         facts |= {"lr": self.optimiser.param_groups[0]["lr"], "samples_per_s": speed}
         facts |= {"wait_share": float(waits), "memory_bytes": peak_memory(self.device)}
+        bad = len(self.loader.quarantine.bad)
         facts |= {"skipped": self.skipped} if self.skipped else {}
+        facts |= {"bad_samples": bad} if bad else {}
         ids = gather(self.loader, batch, {})[0].tolist() if self.launch.log_ids else None
         self.log.step(self.step, facts, ids)
 

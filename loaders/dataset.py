@@ -12,8 +12,25 @@ import numpy.typing as npt
 from dataprep import index, manifest
 from dataprep.manifest import DataError, Field
 from loaders.arrays import Pixels
+from loaders.tar import Tar
 
 Array = npt.NDArray[Any]
+
+
+class Split(index.Column):
+    """The ids of a split, checked where they are read: at open that would take all of them."""
+
+    def __init__(self, path: Path, rows: int, samples: int) -> None:
+        self._samples = samples
+        super().__init__(path, rows)
+        if self.dtype.kind not in "iu" or len(self.shape) != 1:
+            raise DataError(path, "", f"holds {self.dtype} of {self.shape}, not ids")
+
+    def __getitem__(self, rows: Any) -> Any:
+        ids = super().__getitem__(rows)
+        if np.size(ids) and not (np.min(ids) >= 0 and np.max(ids) < self._samples):
+            raise DataError(self.path, "", f"names ids outside 0…{self._samples - 1}: damaged")
+        return ids
 
 
 class Dataset:
@@ -25,16 +42,15 @@ class Dataset:
         self.fields = self.manifest.fields
         self.samples = self.manifest.samples
 
-    def split(self, name: str) -> Array:
+    def split(self, name: str) -> Split:
         """Return the ids of one split, ascending; DataError lists the choices."""
         if name not in self.manifest.splits:
             there = ", ".join(self.manifest.splits)
             raise DataError(self.folder, name, f"no such split; there are: {there}")
-        ids = index.read(self.folder / "splits" / f"{name}.npy", self.manifest.splits[name])
+        path = self.folder / "splits" / f"{name}.npy"
+        ids = Split(path, self.manifest.splits[name], self.samples)
         if len(ids) == 0:
-            raise DataError(self.folder, name, "this split is empty")
-        if int(ids[-1]) >= self.samples or int(ids[0]) < 0:
-            raise DataError(self.folder, name, f"names ids outside 0…{self.samples - 1}")
+            raise DataError(path, "", "this split is empty")
         return ids
 
     def chosen(self, names: Sequence[str] | None) -> dict[str, Field]:
@@ -46,10 +62,18 @@ class Dataset:
         return {name: self.fields[name] for name in (self.fields if names is None else names)}
 
     def pixels(self, name: str) -> Pixels:
-        """Open one image or map field."""
+        """Open one image or map field that is stored raw."""
         return Pixels(self.folder, name, self.manifest)
 
-    def values(self, name: str) -> Array:
+    def tar(self, name: str) -> Tar:
+        """Open one image or map field that is stored encoded."""
+        return Tar(self.folder, name, self.manifest)
+
+    def open(self, name: str) -> Pixels | Tar:
+        """Open one image or map field."""
+        return self.tar(name) if self.fields[name].codec == "encoded" else self.pixels(name)
+
+    def values(self, name: str) -> index.Column:
         """Return one value field, (N,) or (N, …)."""
         return index.read(self.folder / "index" / f"{name}.npy", self.samples)
 
@@ -63,5 +87,5 @@ class Dataset:
 
     def size_groups(self, ids: Array) -> Array:
         """Return a code per id, equal where every pixel field has the same size."""
-        sides = [self.pixels(name).sizes(ids) for name, f in self.fields.items() if f.is_pixels]
+        sides = [self.open(name).sizes(ids) for name, f in self.fields.items() if f.is_pixels]
         return np.unique(np.concatenate(sides, axis=1), axis=0, return_inverse=True)[1].reshape(-1)

@@ -1,130 +1,146 @@
-"""What both engines share: reading the crops of a batch with threads into reused buffers."""
+"""What both engines share: reading the samples of a batch with threads into reused buffers."""
 
 from __future__ import annotations
 
-import math
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from loaders import kernels
 from loaders.arrays import Crops, Pixels
+from loaders.buffers import Scratch
+from loaders.files import BadSample
 from loaders.program import Drawn
+from loaders.tar import Tar
 
 Array = npt.NDArray[Any]
+Stores = Mapping[str, Pixels | Tar]
 
 
-class Buffers:
-    """Buffers that are reused: a fresh page costs as much as resizing an image into it."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Memory and hardware settings of the DALI engine on a GPU; its documentation has the details.
 
-    def __init__(self, pinned: bool = False) -> None:
-        self._pinned = pinned
-        self._flat: dict[tuple[int, str], Tensor] = {}
+    width_px, height_px: the largest image, for which decoders take their memory at the start
+    (0: as images come). device_padding_mb, host_padding_mb: room to start with. hw_decoder_load:
+    share of a batch that the JPEG engines of the GPU take. hybrid_px: images of more pixels are
+    Huffman-decoded on the GPU.
+    """
 
-    def shaped(self, slot: int, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-        """Return a (…) tensor of the slot; it grows to the largest shape ever asked for."""
-        size = math.prod(shape) * dtype.itemsize
-        flat = self._flat.get((slot, name))
-        if flat is None or len(flat) < size:
-            flat = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
-            self._flat[slot, name] = flat
-        return flat[:size].view(torch_type(dtype)).view(shape)
-
-
-@cache
-def torch_type(dtype: np.dtype[Any]) -> torch.dtype:
-    """Return torch's name of a numpy type."""
-    return torch.from_numpy(np.empty(0, dtype)).dtype
+    width_px: int = 0
+    height_px: int = 0
+    device_padding_mb: int = 16
+    host_padding_mb: int = 8
+    hw_decoder_load: float = 0.65
+    hybrid_px: int = 1_000_000
 
 
 class Job(NamedTuple):
-    """Crops to read; `work` reads a part into its rows of the output, returns -1 or the bad row."""
+    """Work on so many samples; `work` does some of them, BadSample where one cannot be read."""
 
-    pixels: Pixels
-    crops: Crops
-    work: Callable[[Crops, slice], int]
+    samples: int
+    work: Callable[[slice], None]
 
     def parts(self, most: int) -> list[slice]:
         """Return up to `most` slices of about equal length."""
-        count = len(self.crops.ids)
-        most = min(count, most)
-        return [slice(count * i // most, count * (i + 1) // most) for i in range(most)]
+        most = min(self.samples, most)
+        return [
+            slice(self.samples * i // most, self.samples * (i + 1) // most) for i in range(most)
+        ]
 
 
 class Engine(ABC):
     """Turns draws into tensors. One `read` at a time; a slot's tensors live until it is reused."""
 
-    def __init__(self, pixels: Mapping[str, Pixels], threads: int) -> None:
-        self.pixels = pixels
+    def __init__(self, fields: Stores, threads: int) -> None:
+        self.fields = fields
         self.threads = threads
+        self.scratch = Scratch()
         self._pool = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="nostall-read")
-        self._local = threading.local()
 
     @abstractmethod
     def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
-        """Return one tensor per route, by name; DataError where a sample cannot be read."""
+        """Return one tensor per route, by name; BadSample where a sample cannot be read."""
+
+    @property
+    @abstractmethod
+    def buffer_bytes(self) -> int:
+        """Bytes of the ring, all slots together."""
 
     def close(self) -> None:
         """Stop the threads and close the files."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for pixels in self.pixels.values():
-            pixels.close()
+        for field in self.fields.values():
+            field.close()
 
-    def crops(self, drawn: Drawn, ids: Array, codes: Array | None = None) -> Crops:
-        """Locate a route's crops; `codes` replaces the drawn turns."""
-        turns = drawn.codes if codes is None else codes
-        return self.pixels[drawn.route.field].locate(ids, drawn.boxes, turns)
-
-    def spread(self, jobs: Sequence[Job]) -> None:
+    def spread(self, jobs: Sequence[Job], parts: int = 2) -> None:
         """Run the jobs in parts on all threads, of which the calling one is the first."""
-        # Two parts a thread: an uneven machine does not leave one thread idle at the end.
-        parts = iter([(job, rows) for job in jobs for rows in job.parts(2 * self.threads)])
-        failed: list[tuple[Job, int]] = []
+        # Several parts a thread: an uneven machine does not leave one thread idle at the end.
+        todo = iter([(job, rows) for job in jobs for rows in job.parts(parts * self.threads)])
+        failed: list[BadSample] = []
 
         def run() -> None:
-            for job, rows in parts:
-                at = job.work(job.crops.part(rows), rows)
-                if at >= 0:
-                    failed.append((job, rows.start + at))
+            for job, rows in todo:
+                try:
+                    job.work(rows)
+                except BadSample as error:
+                    failed.append(error)
 
         # One hand-over a thread, not one a part: for small batches they cost as much as the work.
         others = [self._pool.submit(run) for _ in range(self.threads - 1)]
-        run()
+        try:
+            run()
+        finally:
+            for other in others:
+                other.exception()  # nothing may still write when this returns
         for other in others:
             other.result()
         if failed:
-            job, row = min(failed, key=lambda one: one[1])
-            raise job.pixels.explain(job.crops, row)
+            raise min(failed, key=lambda error: error.sample)
 
-    def read_raw(self, pixels: Pixels, crops: Crops, out: Array) -> None:
-        """Fill out (B, H, W, C) with the crops as they are stored."""
-        self.spread(
-            [
-                Job(
-                    pixels,
-                    crops,
-                    lambda part, rows: kernels.read_raw(
-                        *part[1:], self.scratch(pixels, part), out[rows]
-                    ),
-                )
-            ]
-        )
+    def read_raw(self, pixels: Pixels, crops: Crops, out: Array) -> Job:
+        """Return the job that fills out (B, H, W, C) with the crops as they are stored."""
 
-    def scratch(self, pixels: Pixels, crops: Crops) -> Array:
+        def work(rows: slice) -> None:
+            part = crops.part(rows)
+            band = self.band(pixels, part)
+            pixels.check(part, kernels.read_raw(*part[1:], band, out[rows]))
+
+        return Job(len(crops.ids), work)
+
+    def band(self, pixels: Pixels, crops: Crops) -> Array:
         """Return this thread's buffer for one band of rows, in the field's dtype."""
-        name = pixels.dtype.str
         row_bytes = int(crops.boxes[:, 1].max()) * pixels.channels * pixels.dtype.itemsize
         size = max(kernels.SCRATCH_BYTES, row_bytes) // pixels.dtype.itemsize
-        held: Array | None = getattr(self._local, name, None)
-        if held is None or len(held) < size:
-            held = np.empty(size, pixels.dtype)
-            setattr(self._local, name, held)
-        return held
+        return self.scratch.flat(pixels.dtype.str, size, pixels.dtype)
+
+    def cover(self, pixels: Pixels, crops: Crops, row: int) -> Array:
+        """Read one sample's crop, which is not turned, to this thread's memory as (h, w × C)."""
+        part = crops.part(slice(row, row + 1))
+        height, width = part.boxes[0].tolist()
+        shape = (1, height, width, pixels.channels)
+        held = self.scratch.shaped("cover", shape, pixels.dtype)
+        pixels.check(part, kernels.read_raw(*part[1:], self.band(pixels, part), held))
+        return held.reshape(height, width * pixels.channels)
+
+
+def union(drawn: Sequence[Drawn]) -> Array:
+    """Return (B, 4) the boxes that hold the covers of all routes: what is decoded once."""
+    covers = np.stack([one.covers for one in drawn])
+    low = covers[:, :, :2].min(0)
+    high = (covers[:, :, :2] + covers[:, :, 2:]).max(0)
+    return np.concatenate([low, high - low], axis=1)
+
+
+def by_field(drawn: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+    """Return the routes of each field."""
+    groups: dict[str, list[Drawn]] = {}
+    for one in drawn:
+        groups.setdefault(one.route.field, []).append(one)
+    return groups

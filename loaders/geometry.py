@@ -60,26 +60,60 @@ def for_field(matrices: Array, sizes: Array, ratio: Array) -> tuple[Array, Array
     return scaled, sizes * out
 
 
-def exact(matrices: Array, sizes: Array) -> tuple[Array, Array] | None:
-    """Return (boxes (B, 4: y, x, h, w), dihedral codes (B,)) where no resampling is needed.
+def aligned(matrices: Array, sizes: Array) -> tuple[Array, Array] | None:
+    """Return (boxes (B, 4: y, x, h, w), dihedral codes (B,)): the source of each output, turned.
 
-    sizes (B, 2) are output heights and widths. None where any sample falls between pixels.
+    sizes (B, 2) are output heights and widths; boxes may fall between pixels. None where a sample
+    is rotated or sheared.
     """
-    linear, whole = matrices[:, :2, :2], np.rint(matrices)
-    permutation = (np.abs(whole[:, :2, :2]).sum(1) == 1).all() and (
-        np.abs(whole[:, :2, :2]).sum(2) == 1
-    ).all()
-    if not (permutation and np.abs(matrices - whole).max() < 1e-6):
+    linear = matrices[:, :2, :2]
+    turned = np.abs(linear[:, 0, 1]) > np.abs(linear[:, 0, 0])
+    kept = np.where(turned[:, None], linear[:, (0, 1), (1, 0)], linear[:, (0, 1), (0, 1)])
+    other = np.where(turned[:, None], linear[:, (0, 1), (0, 1)], linear[:, (0, 1), (1, 0)])
+    if not (np.abs(other) * sizes.max() < 1e-6).all():
         return None
-    if not np.abs(sizes - np.rint(sizes)).max() < 1e-6:
+    ends = kept * np.where(turned[:, None], sizes, sizes[:, ::-1])  # x, y of the far corner
+    corner = matrices[:, :2, 2] + np.minimum(ends, 0)
+    codes = (kept[:, 0] < 0) + 2 * (kept[:, 1] < 0) + 4 * turned
+    boxes = np.concatenate([corner[:, ::-1], np.abs(ends)[:, ::-1]], axis=1)
+    return boxes, codes.astype(np.int64)
+
+
+def is_exact(boxes: Array, codes: Array, sizes: Array) -> bool:
+    """Tell whether every output pixel is a source pixel: nothing is resampled."""
+    turned = (codes & 4) != 0
+    wanted = np.where(turned[:, None], sizes[:, ::-1], sizes)
+    between = np.abs(boxes - np.rint(boxes)).max()
+    return bool(max(between, np.abs(boxes[:, 2:] - wanted).max()) < 1e-6)
+
+
+def exact(matrices: Array, sizes: Array) -> tuple[Array, Array] | None:
+    """Return whole (boxes (B, 4: y, x, h, w), codes (B,)) where nothing is resampled, else None."""
+    found = aligned(matrices, sizes)
+    if found is None or not is_exact(*found, sizes):
         return None
-    turned = whole[:, 0, 0] == 0
-    signs = linear.sum(2)  # (B, 2): x, y of the source
-    codes = (signs[:, 0] < 0) + 2 * (signs[:, 1] < 0) + 4 * turned
-    extent = np.where(turned[:, None], sizes[:, ::-1], sizes)  # source height, width
-    corner = np.where(signs < 0, whole[:, :2, 2] - extent[:, ::-1], whole[:, :2, 2])
-    boxes = np.concatenate([corner[:, ::-1], extent], axis=1)
-    return np.rint(boxes).astype(np.int64), codes.astype(np.int64)
+    return np.rint(found[0]).astype(np.int64), found[1]
+
+
+def extent(matrices: Array, sizes: Array) -> Array:
+    """Return the (B, 4: y, x, h, w) bounding boxes of what outputs of these sizes show."""
+    across = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # corners: y, x
+    corners = across[None] * sizes[:, None]
+    seen = np.einsum("bij,bkj->bki", matrices[:, :2, :2], corners[..., ::-1])
+    seen += matrices[:, None, :2, 2]
+    low, high = seen.min(1)[:, ::-1], seen.max(1)[:, ::-1]
+    return np.concatenate([low, high - low], axis=1)
+
+
+def cover(boxes: Array, bounds: Array, support: Array) -> Array:
+    """Return the whole pixels (B, 4 int: y, x, h, w) that a filter reads for boxes, inside bounds.
+
+    support (B, 2): how far it reaches beyond a box, in pixels.
+    """
+    low = np.maximum(np.floor(boxes[:, :2] - support + 1e-6), np.floor(bounds[:, :2] + 1e-6))
+    ends = np.ceil(boxes[:, :2] + boxes[:, 2:] + support - 1e-6)
+    high = np.minimum(ends, np.ceil(bounds[:, :2] + bounds[:, 2:] - 1e-6))
+    return np.concatenate([low, np.maximum(high - low, 1)], axis=1).astype(np.int64)
 
 
 def move_points(points: Array, matrix: Array, size: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The host engine: threads that read, crop, turn and convert in one pass; no worker processes.
+"""The host engine: threads that read, decode, resample, turn and convert; no worker processes.
 
 On a CPU the batch is float when it leaves the kernel. With a GPU the bytes travel as they are
 stored (a quarter of the floats) from pinned memory, on a stream of their own, and become float
@@ -10,108 +10,162 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from loaders import kernels
-from loaders.arrays import Crops, Pixels
-from loaders.engine import Buffers, Engine, Job
+from loaders.arrays import Pixels
+from loaders.buffers import Buffers, as_numpy, torch_type
+from loaders.decode import decode
+from loaders.engine import Engine, Job, Stores, by_field, union
+from loaders.files import BadSample
+from loaders.output import Output
 from loaders.program import Drawn
+from loaders.tar import Tar
 
 Array = npt.NDArray[Any]
-_FLOAT = np.dtype(np.float32)
 
 
 class Host(Engine):
     """Reads with `threads` threads for `device`."""
 
-    def __init__(self, pixels: Mapping[str, Pixels], threads: int, device: torch.device) -> None:
-        super().__init__(pixels, threads)
+    def __init__(self, fields: Stores, threads: int, device: torch.device) -> None:
+        super().__init__(fields, threads)
+        cv2.setNumThreads(1)  # its own threads would fight the reading ones for the cores
         self._device = device
-        self._buffers = Buffers(pinned=device.type == "cuda")
+        self._on_gpu = device.type == "cuda"
+        self._buffers = Buffers(pinned=self._on_gpu)
         self._floats: dict[tuple[int, str], Tensor] = {}
         self._affines: dict[str, tuple[Array, Array]] = {}
-        self._on_gpu: dict[str, tuple[Tensor, Tensor]] = {}
+        self._gpu_affines: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of the ring, all slots together."""
+        return self._buffers.bytes
 
     def read(self, ids: Array, drawn: Sequence[Drawn], slot: int) -> dict[str, Tensor]:
-        """Return (B, C, H, W) float32 where normalised, else (B, H, W, C) as stored."""
-        if self._device.type != "cuda":
-            jobs: list[Job] = []
-            outputs = {one.route.name: self._one(ids, one, slot, jobs) for one in drawn}
-            self.spread(jobs)
-            return outputs
+        """Return (B, C, H, W) floats where normalised, else (B, H, W, C) as stored."""
+        targets = {one.route.name: self._target(one, len(ids), slot) for one in drawn}
+        jobs: list[Job] = []
+        for name, group in by_field(drawn).items():
+            field = self.fields[name]
+            if isinstance(field, Tar):
+                jobs.append(self._decoded(field, ids, group, targets))
+            else:
+                jobs += [self._raw(field, ids, one, targets[one.route.name]) for one in group]
+        self.spread(jobs)
+        if self._on_gpu:
+            return {one.route.name: self._sent(one, targets[one.route.name], slot) for one in drawn}
         return {
-            one.route.name: self._converted(
-                one.route.name, self._changed(ids, one, slot), one, slot
-            )
+            one.route.name: targets[one.route.name].permute(0, 3, 1, 2)
+            if _is_last(one)
+            else targets[one.route.name]
             for one in drawn
         }
 
-    def _one(self, ids: Array, drawn: Drawn, slot: int, jobs: list[Job]) -> Tensor:
-        """Return a route's output; what is still to be read into it is added to the jobs."""
-        affine = self.affine(drawn)
-        if affine is None:
-            return self._changed(ids, drawn, slot)
-        pixels, name = self.pixels[drawn.route.field], drawn.route.name
-        shape = (len(ids), pixels.channels, drawn.height, drawn.width)
-        out = self._buffers.shaped(slot, name, shape, _FLOAT)
-        target = out.numpy()
-        if drawn.route.photometric:
-            images = self._changed(ids, drawn, slot).numpy()
-            kernels.convert(images, *affine, target)
-            return out
+    def _target(self, drawn: Drawn, count: int, slot: int) -> Tensor:
+        """Return the slot's buffer for a route, as its outputs lie in memory."""
+        field, normalise = self.fields[drawn.route.field], drawn.route.normalise
+        shape = (count, drawn.height, drawn.width, field.channels)
+        if normalise is None or self._on_gpu:
+            dtype = torch_type(field.dtype)
+        else:
+            dtype = getattr(torch, normalise.dtype)
+            shape = shape if normalise.channels_last else (count, shape[3], shape[1], shape[2])
+        return self._buffers.shaped(slot, drawn.route.name, shape, dtype)
 
-        def work(part: Crops, rows: slice) -> int:
-            return int(
-                kernels.read_float(*part[1:], *affine, self.scratch(pixels, part), target[rows])
-            )
+    def _decoded(
+        self, tar: Tar, ids: Array, group: Sequence[Drawn], targets: Mapping[str, Tensor]
+    ) -> Job:
+        """Return the job that decodes each sample once, for all routes of one field."""
+        boxes = union(group)
+        members = tar.locate(ids, boxes)
+        outputs = [self._output(one, targets[one.route.name]) for one in group]
+        inside = [one.covers[:, :2] - boxes[:, :2] for one in group]
+        scratch = self.scratch
 
-        jobs.append(Job(pixels, self.crops(drawn, ids), work))
-        return out
+        def work(rows: slice) -> None:
+            for i in range(rows.start, rows.stop):
+                fetched = tar.fetch(members, i, scratch)
+                try:
+                    src = decode(fetched, scratch)
+                except ValueError as error:
+                    raise BadSample(tar.folder, int(ids[i]), str(error)) from None
+                for output, corner in zip(outputs, inside, strict=True):
+                    place = (int(corner[i, 0]) + fetched.top, int(corner[i, 1]) + fetched.left)
+                    output.write(i, src, place, scratch)
 
-    def _changed(self, ids: Array, drawn: Drawn, slot: int) -> Tensor:
-        """Return the crops as stored, (B, H, W, C), with the photometric stages applied."""
-        pixels, stages = self.pixels[drawn.route.field], drawn.route.photometric
-        shape = (len(ids), drawn.height, drawn.width, pixels.channels)
-        raw = self._buffers.shaped(slot, f"{drawn.route.name} raw", shape, pixels.dtype)
-        out = raw.numpy()
+        return Job(len(ids), work)
 
-        def work(part: Crops, rows: slice) -> int:
-            at = int(kernels.read_raw(*part[1:], self.scratch(pixels, part), out[rows]))
-            for i in range(rows.start, rows.stop) if at < 0 else ():
-                for (_, stage), drawn_here in zip(stages, drawn.parameters, strict=True):
-                    out[i] = stage.host(out[i], {key: v[i] for key, v in drawn_here.items()})
-            return at
+    def _raw(self, pixels: Pixels, ids: Array, drawn: Drawn, target: Tensor) -> Job:
+        """Return the job that reads one route of a raw field."""
+        out, route, affine = as_numpy(target), drawn.route, self._affine(drawn)
+        plain = drawn.exact and drawn.warps is None and not route.photometric
+        if plain and affine is None:
+            return self.read_raw(pixels, pixels.locate(ids, drawn.covers, drawn.codes), out)
+        if plain and affine is not None and target.dtype == torch.float32 and not _is_last(drawn):
+            scale, bias = affine
+            crops = pixels.locate(ids, drawn.covers, drawn.codes)
 
-        self.spread([Job(pixels, self.crops(drawn, ids), work)])
-        return raw
+            def convert(rows: slice) -> None:
+                part = crops.part(rows)
+                band = self.band(pixels, part)
+                pixels.check(part, kernels.read_float(*part[1:], scale, bias, band, out[rows]))
 
-    def affine(self, drawn: Drawn) -> tuple[Array, Array] | None:
-        """Return a route's (C,) factors and terms, None where it stays as stored."""
+            return Job(len(ids), convert)
+        covers = pixels.locate(ids, drawn.covers, np.zeros_like(drawn.codes))
+        output = self._output(drawn, target)
+
+        def work(rows: slice) -> None:
+            for i in range(rows.start, rows.stop):
+                output.write(i, self.cover(pixels, covers, i), (0, 0), self.scratch)
+
+        return Job(len(ids), work)
+
+    def _output(self, drawn: Drawn, target: Tensor) -> Output:
+        field = self.fields[drawn.route.field]
+        affine, last = self._affine(drawn), _is_last(drawn)
+        return Output(drawn, as_numpy(target), field.dtype, affine, last)
+
+    def _affine(self, drawn: Drawn) -> tuple[Array, Array] | None:
+        """Return a route's (C,) factors and terms, None where it stays as stored here."""
+        return None if self._on_gpu else self._factors(drawn)
+
+    def _factors(self, drawn: Drawn) -> tuple[Array, Array] | None:
         route = drawn.route
         if route.normalise is None:
             return None
         if route.name not in self._affines:
-            pixels = self.pixels[route.field]
-            field, channels = pixels.field, pixels.channels
-            self._affines[route.name] = route.normalise.affine(field.scale, field.offset, channels)
+            field = self.fields[route.field]
+            facts, channels = field.field, field.channels
+            self._affines[route.name] = route.normalise.affine(facts.scale, facts.offset, channels)
         return self._affines[route.name]
 
-    def _converted(self, name: str, raw: Tensor, drawn: Drawn, slot: int) -> Tensor:
-        """Return stored pixels (B, H, W, C) as float (B, C, H, W), on the GPU, reusing memory."""
+    def _sent(self, drawn: Drawn, raw: Tensor, slot: int) -> Tensor:
+        """Return stored pixels (B, H, W, C) as floats (B, C, H, W), on the GPU, reusing memory."""
         images = raw.to(self._device, non_blocking=True)
-        affine = self.affine(drawn)
-        if affine is None:
+        normalise, name, factors = drawn.route.normalise, drawn.route.name, self._factors(drawn)
+        if normalise is None or factors is None:
             return images
         planes = images.permute(0, 3, 1, 2)
-        out = self._floats.get((slot, name))
+        out, dtype = self._floats.get((slot, name)), getattr(torch, normalise.dtype)
         if out is None or out.shape != planes.shape:
-            out = torch.empty(planes.shape, dtype=torch.float32, device=self._device)
+            layout = torch.channels_last if normalise.channels_last else torch.contiguous_format
+            out = torch.empty(planes.shape, dtype=dtype, device=self._device, memory_format=layout)
             self._floats[slot, name] = out
-        if name not in self._on_gpu:
-            factor, term = (torch.from_numpy(v).to(self._device).view(-1, 1, 1) for v in affine)
-            self._on_gpu[name] = factor, term
-        factor, term = self._on_gpu[name]
-        return out.copy_(planes).mul_(factor).add_(term)
+        if name not in self._gpu_affines:
+            factor, term = (torch.from_numpy(v).to(self._device).view(-1, 1, 1) for v in factors)
+            self._gpu_affines[name] = factor, term
+        factor, term = self._gpu_affines[name]
+        if dtype == torch.float32:
+            return out.copy_(planes).mul_(factor).add_(term)
+        # Rounded once, at the end: bfloat16 holds only 8 bits of a product.
+        return out.copy_(torch.addcmul(term, planes.float(), factor))
+
+
+def _is_last(drawn: Drawn) -> bool:
+    return drawn.route.normalise is not None and drawn.route.normalise.channels_last

@@ -38,7 +38,7 @@ SCRATCH_BYTES = 1 << 18
 
 
 @njit(nogil=True, cache=True)
-def _fill(fd: int, scratch: Array, at: int, size: int, offset: int) -> bool:
+def fill(fd: int, scratch: Array, at: int, size: int, offset: int) -> bool:
     """Read exactly `size` bytes to byte `at` of scratch; False at the file's end or on an error."""
     done = 0
     while done < size:
@@ -66,7 +66,7 @@ def _gather(fd: int, to: int, start: int, stride: int, row_bytes: int, rows: int
 def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: int) -> bool:
     """Read rows back to back into out; False at the file's end or on an error."""
     if stride == row_bytes:
-        return _fill(fd, out, 0, rows * row_bytes, start)
+        return fill(fd, out, 0, rows * row_bytes, start)
     done = 0
     while done < rows and stride - row_bytes <= _GAP_BYTES:
         count = min(_VECTOR_ROWS, rows - done)
@@ -75,7 +75,7 @@ def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: in
             break  # an interrupted call or the end of the file: row by row it shows which
         done += count
     for y in range(done, rows):
-        if not _fill(fd, out, y * row_bytes, row_bytes, start + y * stride):
+        if not fill(fd, out, y * row_bytes, row_bytes, start + y * stride):
             return False
     return True
 
@@ -84,7 +84,7 @@ def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: in
 def _band(fd: int, scratch: Array, start: int, stride: int, row_bytes: int, rows: int) -> int:
     """Read rows into scratch; returns the bytes between two of them there, or -1."""
     if stride - row_bytes <= _SMALL_GAP_BYTES and (rows - 1) * stride + row_bytes <= scratch.nbytes:
-        whole = _fill(fd, scratch, 0, (rows - 1) * stride + row_bytes, start)
+        whole = fill(fd, scratch, 0, (rows - 1) * stride + row_bytes, start)
         return stride if whole else -1
     return row_bytes if _rows(fd, scratch, start, stride, row_bytes, rows) else -1
 

@@ -8,48 +8,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dataprep.manifest import DataError
-from loaders import geometry, strategies
+from loaders import geometry, order, strategies
 from loaders.ahead import Ahead
 from loaders.batch import Batch, Points
-from loaders.chooser import Choice, Chooser
+from loaders.chooser import Chooser
 from loaders.dataset import Dataset
-from loaders.draw import Keys
-from loaders.engine import Engine
+from loaders.engine import Engine, Settings, Stores
+from loaders.files import BadSample
 from loaders.host import Host
 from loaders.lane import Lane
-from loaders.order import Order
-from loaders.program import Drawn, Moves, Program
+from loaders.moves import Moves
+from loaders.order import Block, Order
+from loaders.planner import Plan, Planner
+from loaders.program import Program
+from loaders.quarantine import OnBad, Quarantine
+from loaders.readahead import ReadAhead
 from loaders.stages import Stage
 from loaders.world import World
 
 Array = npt.NDArray[Any]
 
 
-class Plan(NamedTuple):
-    """All that is known of a batch before it is read; `real` (B,) is False for fillers."""
-
-    choice: Choice
-    keys: Keys
-    real: Array
-    moves: Mapping[str, Moves]
-    drawn: Sequence[Drawn]
-
-
 class Loader:
     """Iterate over the batches of this rank, endlessly or for some epochs.
 
     fields: those wanted (default all). reference: the field whose pixels crops count.
-    groups="size": batches of samples of one size. threads 0: this rank's share of the cores.
-    prefetch: batches read ahead. The same global batches come on any number of ranks. Breaking out
-    of the loop and iterating again goes on with the next batch.
+    shuffle "block": blocks of neighbours, mixed in windows, for slow storage. groups="size":
+    batches of samples of one size. on_bad, bad_limit: see `Quarantine`. threads 0: this rank's
+    share of the cores. prefetch: batches read ahead; read_ahead: storage is told what comes next.
+    dali: settings of that engine. The same global batches come on any number of ranks. Breaking
+    out of the loop and iterating again goes on with the next batch.
     """
 
     def __init__(
@@ -62,18 +57,22 @@ class Loader:
         reference: str | None = None,
         global_batch_size: int = 64,
         seed: int = 0,
-        shuffle: bool = True,
+        shuffle: bool | Literal["block"] | Block = True,
         last: Literal["fill", "drop"] = "fill",
         groups: Literal["size"] | None = None,
         epochs: int | None = None,
         strategy: type[strategies.Strategy] | str = "random",
         strategy_options: Mapping[str, Any] | None = None,
         feedback_lag: int = 2,
+        on_bad: OnBad = "stop",
+        bad_limit: int = 100,
         world: World | None = None,
         engine: Literal["auto", "host", "dali"] = "auto",
         threads: int = 0,
         prefetch: int = 2,
+        read_ahead: bool = True,
         device: torch.device | str = "cpu",
+        dali: Settings | None = None,
     ) -> None:
         self.dataset, self.seed, self.split = dataset, seed, split
         self.world, self.device = world or World(), torch.device(device)
@@ -81,13 +80,13 @@ class Loader:
         self.program = Program(dataset.chosen(fields), stages, reference)
         kind = strategies.load(strategy) if isinstance(strategy, str) else strategy
         self.global_batch_size, self.candidates = global_batch_size, kind.candidates
-        codes = dataset.size_groups(self.ids) if groups == "size" else None
-        order = Order(
-            len(self.ids), global_batch_size * kind.candidates, seed, shuffle, last, codes
-        )
-        self.strategy = kind(order, **(strategy_options or {}))
+        codes = dataset.size_groups(np.asarray(self.ids)) if groups == "size" else None
+        mixed = self._block() if shuffle == "block" else shuffle
+        rows, batch = len(self.ids), global_batch_size * kind.candidates
+        self.order = Order(rows, batch, seed, mixed, last, codes)
+        self.strategy = kind(self.order, **(strategy_options or {}))
+        self.quarantine = Quarantine(on_bad, bad_limit)
         self._chooser = Chooser(self.strategy, feedback_lag, epochs)
-        self._local = -(-order.batch // self.world.size)  # B; the last ranks may hold fillers
         self._slots = prefetch + 2  # one with the consumer, one being written
         self._columns: dict[str, Any] = {
             name: dataset.points(name) if field.kind == "points" else dataset.values(name)
@@ -96,18 +95,33 @@ class Loader:
         }
         self._lane = Lane(self.device)
         self._kept: dict[int, Batch] = {}
-        self.engine = self._engine(engine, threads or self.world.threads())
+        self.planner = Planner(
+            self.program, self._open(), self.ids, self.quarantine, self.world, seed, batch
+        )
+        self.engine = self._engine(engine, threads or self.world.threads(), dali or Settings())
+        self._ahead = ReadAhead(self.engine.fields, self.order, self.ids) if read_ahead else None
         self.wait_s = 0.0  # time the training loop was blocked here, since the start
 
-    def _engine(self, name: str, threads: int) -> Engine:
-        pixels = {route.field: self.dataset.pixels(route.field) for route in self.program.routes}
-        if self.program.reference:
-            pixels.setdefault(self.program.reference, self.dataset.pixels(self.program.reference))
+    def _block(self) -> Block:
+        """Return blocks of a few megabytes of the pixels that are loaded."""
+        facts = self.dataset.manifest
+        folders = tuple(f"{name}.zarr/" for name in self.program.fields)
+        if any(field.codec == "encoded" for field in self.program.fields.values()):
+            folders += ("shards/",)
+        stored = sum(f["bytes"] for name, f in facts.files.items() if name.startswith(folders))
+        return Block.sized(stored / max(1, facts.samples))
+
+    def _open(self) -> Stores:
+        names = [route.field for route in self.program.routes] + [self.program.reference]
+        return {name: self.dataset.open(name) for name in dict.fromkeys(filter(None, names))}
+
+    def _engine(self, name: str, threads: int, settings: Settings) -> Engine:
+        fields = self.planner.fields
         if name == "host" or (name == "auto" and self.device.type != "cuda"):
-            return Host(pixels, threads, self.device)
+            return Host(fields, threads, self.device)
         from loaders.dali import Dali  # half a second to import: only where it is used
 
-        return Dali(pixels, threads, self.device, self.program, self._local)
+        return Dali(fields, threads, self.device, self.program, self.planner.local, settings)
 
     @property
     def steps(self) -> int:
@@ -144,26 +158,23 @@ class Loader:
         choice = self._chooser.next()
         if choice is None:
             return None
-        places = self.world.rank * self._local + np.arange(self._local)
-        real = places < len(choice.rows)
-        ids = np.asarray(self.ids[choice.rows[np.where(real, places, 0)]], np.int64)
-        positions = choice.step * self.strategy.order.batch + places
-        keys = Keys(self.seed, choice.epoch, positions, ids)
-        if not self.program.reference:
-            return Plan(choice, keys, real, {}, [])
-        pixels = self.engine.pixels
-        try:
-            moves = self.program.move(keys, pixels[self.program.reference].sizes(ids))
-            drawn = [
-                self.program.draw(keys, moves, route, pixels[route.field].sizes(ids))
-                for route in self.program.routes
-            ]
-        except ValueError as error:
-            raise DataError(self.dataset.folder, "", str(error)) from None
-        return Plan(choice, keys, real, moves, drawn)
+        if self._ahead is not None:
+            self._ahead.step(choice.epoch, choice.step)
+        plan = self.planner.plan(choice)
+        if self._ahead is not None:
+            self._ahead.ask(plan.keys.ids)
+        return plan
 
     def _batch(self, plan: Plan, slot: int) -> Batch:
-        """Read what was planned."""
+        """Read what was planned; again where a bad sample gave its place away."""
+        while True:
+            try:
+                return self._read(plan, slot)
+            except BadSample as error:
+                self.quarantine.add(error)
+                plan = self.planner.plan(plan.choice)
+
+    def _read(self, plan: Plan, slot: int) -> Batch:
         choice, ids = plan.choice, plan.keys.ids
         with self._lane.filling(slot):
             fields: dict[str, Tensor | Points] = {}
@@ -189,9 +200,11 @@ class Loader:
         """Return the samples' points, moved with the image; those cut off are left out."""
         rows = [np.array(column[int(i)], np.float64) for i in ids]
         if moves is not None:
-            matrices, sizes = self.program.carried(moves, name, moves.before)
+            own = self.program.carried(moves, name, moves.before)
             for i, points in enumerate(rows):
-                points[:, :2], inside = geometry.move_points(points[:, :2], matrices[i], sizes[i])
+                points[:, :2], inside = geometry.move_points(
+                    points[:, :2], own.matrices[i], own.sizes[i]
+                )
                 rows[i] = points[inside]
         starts = np.cumsum([0] + [len(points) for points in rows])
         values = np.concatenate(rows).astype(np.float32)
@@ -212,7 +225,7 @@ class Loader:
 
     def rows(self, ids: Array) -> Array:
         """Return the rows of the split that hold these ids."""
-        return np.searchsorted(self.ids, ids)
+        return self.ids.find(ids)
 
     def state(self) -> dict[str, Any]:
         """Return where training stands: the same on every rank, for any number of ranks."""
@@ -235,6 +248,19 @@ class Loader:
                 )
         self._chooser.load(state["chooser"])
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a log should know; `buffer_mb` grows with the first batches, then stays."""
+        return {
+            "engine": type(self.engine).__name__.lower(),
+            "threads": self.engine.threads,
+            "slots": self._slots,
+            "buffer_mb": round(self.engine.buffer_bytes / 1e6, 1),
+            "mixing": round(order.mixing(self.order), 3) if self.order.shuffle else 0.0,
+            "bad_samples": len(self.quarantine.bad),
+        }
+
     def close(self) -> None:
         """Stop the threads and close the files."""
         self.engine.close()
+        if self._ahead is not None:
+            self._ahead.close()

@@ -17,9 +17,13 @@ import numpy.typing as npt
 from dataprep.manifest import Field
 from loaders import geometry
 from loaders.draw import Keys
-from loaders.stages import Geometric, Normalise, Photometric, Stage, Views
+from loaders.moves import Moves, compose
+from loaders.stages import Geometric, Interpolation, Normalise, Photometric, Stage, Views
 
 Array = npt.NDArray[Any]
+
+# How far a filter reaches, in pixels of the coarser side.
+_REACH = {"linear": 1.0, "cubic": 2.0, "nearest": 0.0}
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Route:
     """One output of the loader: a field, seen through one chain of stages.
 
     A chain is (slot, stage) pairs; the slot keys the stage's draws. view "" is the plain sample.
+    interpolation: None where no stage resamples, so that a cut between pixels is a mistake.
     """
 
     name: str
@@ -34,27 +39,30 @@ class Route:
     view: str
     photometric: tuple[tuple[int, Photometric], ...]
     normalise: Normalise | None
+    interpolation: Interpolation | None
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The draws of one route for a batch: source boxes (B, 4), dihedral codes (B,), output size."""
+    """The draws of one route for a batch, on the pixels as they are stored.
+
+    boxes (B, 4 float: y, x, h, w): the source of each output, to be turned by codes (B,).
+    covers (B, 4 int): the pixels that are read for it; a filter sees no others.
+    exact: boxes are whole pixels and as large as the output, so nothing is resampled.
+    warps (B, 3, 3), only where samples are rotated: from the output to the box, which was resampled
+        to `between` (B, 2: height, width) before. Outside of it is 0.
+    """
 
     route: Route
     boxes: Array
+    covers: Array
     codes: Array
     height: int
     width: int
-    parameters: tuple[dict[str, Array], ...]
-
-
-@dataclass(frozen=True)
-class Moves:
-    """The geometry of one view for a batch, on the reference field."""
-
-    matrices: Array
-    sizes: Array  # (B, 2) of the output
-    before: Array  # (B, 2) of the source
+    exact: bool
+    parameters: tuple[dict[str, Array], ...] = ()
+    warps: Array | None = None
+    between: Array | None = None
 
 
 class Program:
@@ -68,7 +76,7 @@ class Program:
         self.reference = reference or (pixels[0] if pixels else "")
         if pixels and self.reference not in pixels:
             raise ValueError(f"the reference field {self.reference!r} is not one of {pixels}")
-        self._check(stages, set(fields))
+        _check(stages, fields)
         chains = _chains(stages)
         self.geometric = {
             view: tuple((slot, stage) for slot, stage in chain if isinstance(stage, Geometric))
@@ -84,54 +92,122 @@ class Program:
 
     def move(self, keys: Keys, sizes: Array) -> dict[str, Moves]:
         """Draw the geometry of every view; sizes (B, 2) are those of the reference field."""
-        return {view: _compose(chain, keys, sizes) for view, chain in self.geometric.items()}
+        return {view: compose(chain, keys, sizes) for view, chain in self.geometric.items()}
 
-    def draw(self, keys: Keys, moves: Mapping[str, Moves], route: Route, sizes: Array) -> Drawn:
-        """Return one route's draws; ValueError where samples differ in size or need resampling."""
-        matrices, out = self.carried(moves[route.view], route.field, sizes)
-        found = geometry.exact(matrices, out)
-        if found is None:
-            raise ValueError(
-                f"field {route.field!r} would be cut between its pixels: the crop of"
-                f" {self.reference!r} does not fall on its grid"
-            )
-        shapes = np.rint(out).astype(int)
-        if (shapes != shapes[0]).any():
-            listed = ", ".join(f"{h}×{w}" for h, w in np.unique(shapes, axis=0)[:4])
-            raise ValueError(
-                f"field {route.field!r}: one batch holds several sizes ({listed}): crop them, or"
-                " batch samples of one size (groups='size')"
-            )
+    def draw(
+        self,
+        keys: Keys,
+        moves: Mapping[str, Moves],
+        route: Route,
+        sizes: Array,
+        turns: Array | None = None,
+    ) -> Drawn:
+        """Return one route's draws; ValueError where samples differ in size or need resampling.
+
+        sizes (B, 2) are those of the route's field, turns (B,) the dihedral codes that make its
+        stored pixels upright, None where they are.
+        """
+        on_field = self.carried(moves[route.view], route.field, sizes)
+        height, width = _common_size(route, on_field.sizes)
+        on_field = on_field.at(height, width)
+        if turns is not None and turns.any():
+            on_field = on_field.stored(turns)
         parameters = tuple(stage.draw(keys.at(slot)) for slot, stage in route.photometric)
-        height, width = (int(side) for side in shapes[0])
-        return Drawn(route, *found, height, width, parameters)
+        if route.interpolation is None:
+            found = geometry.exact(on_field.matrices, on_field.sizes)
+            if found is None:
+                raise ValueError(
+                    f"field {route.field!r} would be cut between its pixels: the crop of"
+                    f" {self.reference!r} does not fall on its grid"
+                )
+            boxes, codes = found
+            return Drawn(route, boxes, boxes, codes, height, width, True, parameters)
+        return _resampled(route, on_field, height, width, parameters)
 
-    def carried(self, moves: Moves, field: str, sizes: Array) -> tuple[Array, Array]:
-        """Return matrices and output sizes on another field, whose sizes (B, 2) are given."""
+    def carried(self, moves: Moves, field: str, sizes: Array) -> Moves:
+        """Return the geometry on another field, whose sizes (B, 2) are given."""
         if field == self.reference:
-            return moves.matrices, moves.sizes
+            return moves
         own, reference = self.fields[field].pitch, self.fields[self.reference].pitch
         if own is not None and reference is not None:
-            ratio = np.full(moves.before.shape, reference / own)
-        else:
-            ratio = sizes / moves.before
-        return geometry.for_field(moves.matrices, moves.sizes, ratio)
+            return moves.scaled(np.full(moves.before.shape, reference / own), sizes)
+        return moves.scaled(sizes / moves.before, sizes)
 
-    @staticmethod
-    def _check(stages: Sequence[Stage], fields: set[str]) -> None:
-        """Refuse unknown fields and geometry after grey levels (its order would not be kept)."""
-        seen_photometric = False
-        for stage in stages:
-            named = getattr(stage, "fields", None) or (getattr(stage, "field", None),)
-            for name in named:
-                if name is not None and name not in fields:
-                    raise ValueError(
-                        f"stage {type(stage).__name__} names field {name!r}; loaded are"
-                        f" {sorted(fields)}"
-                    )
-            if isinstance(stage, Geometric) and seen_photometric:
-                raise ValueError(f"{type(stage).__name__} stands after a photometric stage")
-            seen_photometric |= isinstance(stage, Photometric)
+
+def _common_size(route: Route, sizes: Array) -> tuple[int, int]:
+    """Return the one output size of a batch."""
+    shapes = np.rint(sizes).astype(int)
+    if (shapes != shapes[0]).any():
+        listed = ", ".join(f"{h}×{w}" for h, w in np.unique(shapes, axis=0)[:4])
+        raise ValueError(
+            f"field {route.field!r}: one batch holds several sizes ({listed}): crop them, or"
+            " batch samples of one size (groups='size')"
+        )
+    return int(shapes[0, 0]), int(shapes[0, 1])
+
+
+def _resampled(
+    route: Route, moves: Moves, height: int, width: int, parameters: tuple[dict[str, Array], ...]
+) -> Drawn:
+    out = np.broadcast_to(np.array([height, width]), moves.sizes.shape)
+    found = geometry.aligned(moves.matrices, out)
+    if found is None:
+        return _warped(route, moves, height, width, parameters)
+    boxes, codes = found
+    exact = geometry.is_exact(boxes, codes, out)
+    onto = np.where(((codes & 4) != 0)[:, None], out[:, ::-1], out)
+    reach = _REACH[route.interpolation or "nearest"]
+    support = (0.0 if exact else reach) * np.maximum(boxes[:, 2:] / onto, 1)
+    covers = geometry.cover(boxes, moves.bounds, support)
+    return Drawn(route, boxes, covers, codes, height, width, exact, parameters)
+
+
+def _warped(
+    route: Route, moves: Moves, height: int, width: int, parameters: tuple[dict[str, Array], ...]
+) -> Drawn:
+    """Shrink the part that is seen, antialiased and upright, then leave the rotation to a warp."""
+    out = np.broadcast_to(np.array([height, width]), moves.sizes.shape)
+    seen = geometry.extent(moves.matrices, out)
+    covers = geometry.cover(seen, moves.bounds, np.ones(2))
+    # Source pixels that one output pixel spans, along the source's y and x.
+    span = np.linalg.norm(moves.matrices[:, :2, :2], axis=2)[:, ::-1]
+    between = np.maximum(np.rint(covers[:, 2:] / np.maximum(span, 1)), 1).astype(np.int64)
+    onto = geometry.identity(len(out))
+    scale = between / covers[:, 2:]
+    onto[:, (0, 1), (0, 1)] = scale[:, ::-1]
+    onto[:, :2, 2] = -(covers[:, :2] * scale)[:, ::-1]
+    return Drawn(
+        route,
+        covers.astype(np.float64),
+        covers,
+        np.zeros(len(out), np.int64),
+        height,
+        width,
+        bool((between == covers[:, 2:]).all()),
+        parameters,
+        onto @ moves.matrices,
+        between,
+    )
+
+
+def _check(stages: Sequence[Stage], fields: Mapping[str, Field]) -> None:
+    """Refuse unknown or unfit fields, and geometry after grey levels (order would not be kept)."""
+    seen_photometric = False
+    for stage in stages:
+        for name in getattr(stage, "fields", None) or (getattr(stage, "field", None),):
+            if name is not None and name not in fields:
+                raise ValueError(
+                    f"stage {type(stage).__name__} names field {name!r}; loaded are"
+                    f" {sorted(fields)}"
+                )
+        if isinstance(stage, Geometric) and seen_photometric:
+            raise ValueError(f"{type(stage).__name__} stands after a photometric stage")
+        if isinstance(stage, Photometric):
+            seen_photometric = True
+            for name in stage.fields:
+                stage.check(name, fields[name])
+        for own in stage.stages if isinstance(stage, Views) else ():
+            _check(own, fields)
 
 
 Chain = list[tuple[int, Stage]]
@@ -164,13 +240,13 @@ def _route(name: str, view: str, chain: Chain) -> Route:
         if isinstance(stage, Photometric) and name in stage.fields
     )
     ends = [s for _, s in chain if isinstance(s, Normalise) and s.field == name]
+    fills: set[Interpolation] = {
+        getattr(stage, "interpolation", "linear")
+        for _, stage in chain
+        if isinstance(stage, Geometric) and stage.resamples
+    }
+    if len(fills) > 1:
+        raise ValueError(f"stages of one chain ask for several interpolations: {sorted(fills)}")
     output = f"{name}.{view}" if view else name
-    return Route(output, name, view, photometric, ends[-1] if ends else None)
-
-
-def _compose(chain: Sequence[tuple[int, Geometric]], keys: Keys, sizes: Array) -> Moves:
-    matrices, current = geometry.identity(len(sizes)), sizes
-    for slot, stage in chain:
-        drawn, current = stage.draw(keys.at(slot), current)
-        matrices = matrices @ drawn
-    return Moves(matrices, current, sizes)
+    normalise = ends[-1] if ends else None
+    return Route(output, name, view, photometric, normalise, next(iter(fills), None))

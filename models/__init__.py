@@ -57,6 +57,7 @@ class Recipe:
     )
     feedback_lag: int = knob(2, "a choice sees the scores of steps up to this many before it")
     global_batch_size: int = knob(64, "samples in one optimiser update, all ranks together")
+    shuffle: Literal["full", "block"] = knob("full", "all samples, or blocks for slow storage")
     last: Literal["fill", "drop"] = knob("fill", "a short last batch: weight-0 fillers, or drop")
     steps: int = knob(0, "optimiser updates; 0: use --epochs")
     epochs: int = knob(0, "passes over the data; 0: use --steps")

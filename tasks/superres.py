@@ -75,7 +75,7 @@ class Task(tasks.Task):
 
     def check(self, split: str) -> None:
         """Count the images that are smaller than a crop."""
-        ids = self.dataset.split(split)
+        ids = np.asarray(self.dataset.split(split))
         small = ids[(self.dataset.pixels(self.lr).sizes(ids) < self.patch).any(axis=1)]
         if len(small):
             raise DataError(

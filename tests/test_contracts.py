@@ -116,7 +116,7 @@ def test_batches_hold_together(name: str, engine: str, sets: dict[str, Dataset])
     ids = np.concatenate([whole(parts)["id"] for parts in steps])
     half = len(ids) // 2
     for epoch in (ids[:half], ids[half:]):
-        assert sorted(epoch.tolist()) == dataset.split("train").tolist()
+        assert sorted(epoch.tolist()) == np.asarray(dataset.split("train")).tolist()
 
 
 def test_engines_agree(name: str, sets: dict[str, Dataset]) -> None:
@@ -293,7 +293,7 @@ def test_truncated_shard_is_an_error(tmp_path: Path) -> None:
     next(batches)
     for path in (dataset.folder / "image.zarr").glob("c.*"):
         path.write_bytes(path.read_bytes()[:10])
-    with pytest.raises(DataError, match="cut short"):
+    with pytest.raises(DataError, match=r"cut short|the manifest says"):
         for _ in range(10):
             next(batches)
     with pytest.raises(DataError, match="the manifest says"):

@@ -105,7 +105,8 @@ class RgbThermal(Toy):
 class Labelled(Toy):
     """Small grey images with a class."""
 
-    classes: ClassVar[tuple[str, ...]] = ("even", "odd")
+    def classes(self, entries: Any) -> list[str]:
+        return ["even", "odd"]
 
     def fields(self) -> dict[str, Field]:
         return {
@@ -131,6 +132,9 @@ class OneImage(Toy):
 @dataclass(frozen=True, kw_only=True)
 class Brighten(Photometric):
     """Add a drawn number of grey levels: the least a photometric stage can do, on both faces."""
+
+    def check(self, name: str, field: Field) -> None:
+        """Take any 8-bit image, also a grey one."""
 
     def draw(self, keys: Any) -> dict[str, Any]:
         return {"levels": keys.integers(50).astype(np.float32)}

@@ -10,19 +10,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from dataprep.manifest import Field
 from loaders.draw import Keys
 
 Array = npt.NDArray[Any]
+Interpolation = Literal["linear", "cubic", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometric(ABC):
-    """Moves pixels and points alike."""
+    """Moves pixels and points alike.
+
+    resamples: output pixels may fall between source pixels; `interpolation` then says how they are
+        filled, antialiased where an image shrinks (linear: Pillow's BILINEAR).
+    confines: a crop. Before anything was resampled, the filter then sees no pixel outside it.
+    """
+
+    resamples: ClassVar[bool] = False
+    confines: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, keys: Keys, sizes: Array) -> tuple[Array, Array]:
@@ -39,6 +49,14 @@ class Photometric(ABC):
 
     fields: tuple[str, ...]
 
+    def check(self, name: str, field: Field) -> None:
+        """Refuse a field that the stage is not made for; by default all but 8-bit RGB."""
+        if field.dtype != "uint8" or field.shape[2:] != (3,):
+            raise ValueError(
+                f"stage {type(self).__name__} changes 8-bit RGB images; field {name!r} is"
+                f" {field.dtype} of {field.shape}"
+            )
+
     @abstractmethod
     def draw(self, keys: Keys) -> dict[str, Array]:
         """Return the drawn parameters, each (B, ...) and float32."""
@@ -54,16 +72,21 @@ class Photometric(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Normalise:
-    """Convert one field to float32, channels first: (physical value − mean) / std.
+    """Convert one field to float, (B, C, H, W): (physical value − mean) / std.
 
     The physical value is the manifest's `stored × scale + offset`: [0, 1] for 8-bit images.
+    channels_last: in torch's memory format of that name, which tensor cores like better.
     """
 
     field: str
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"normalise to float32 or bfloat16, not {self.dtype}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, not {self.std}")
 

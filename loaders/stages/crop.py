@@ -1,8 +1,9 @@
-"""A random (or the centre) crop of a fixed size."""
+"""A random crop of a fixed size. Legend: B batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,16 +19,17 @@ class Crop(Geometric):
     With LR as the reference, HR is cut at exactly scale × the same offset: pairs never drift.
     """
 
+    confines: ClassVar[bool] = True
+
     height: int
     width: int
-    centre: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 1:
             raise ValueError(f"a crop needs pixels, not {self.height}×{self.width}")
 
     def draw(self, keys: Keys, sizes: Array) -> tuple[Array, Array]:
-        """Draw offsets; ValueError names the first sample smaller than the crop."""
+        """Place the crop; ValueError names the first sample smaller than it."""
         room = sizes - (self.height, self.width)
         small = np.flatnonzero((room < 0).any(axis=1))
         if len(small):
@@ -36,9 +38,9 @@ class Crop(Geometric):
                 f"sample {keys.ids[i]} has {sizes[i, 0]}×{sizes[i, 1]} pixels, the crop wants"
                 f" {self.height}×{self.width}"
             )
-        if self.centre:
-            tops, lefts = (room // 2).T
-        else:
-            tops, lefts = (keys.integers(np.asarray(room[:, axis] + 1), axis) for axis in (0, 1))
         out = np.broadcast_to(np.array([self.height, self.width]), sizes.shape)
-        return geometry.crop(tops, lefts), out
+        return geometry.crop(*self.offsets(keys, room)), out
+
+    def offsets(self, keys: Keys, room: Array) -> tuple[Array, Array]:
+        """Draw tops and lefts (B,) from 0 to room (B, 2), both included."""
+        return keys.integers(room[:, 0] + 1, 0), keys.integers(room[:, 1] + 1, 1)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from dataprep import flags
+from loaders.engine import Settings
 from models import knob
 
 
@@ -15,7 +18,11 @@ class Launch:
     micro_batch: int = knob(0, "samples on a rank at a time; 0: the rank's whole share")
     engine: Literal["auto", "host", "dali"] = knob("auto", "loader engine")
     threads: int = knob(0, "reading threads; 0: the rank's share of the cores")
-    prefetch: int = knob(2, "batches read ahead")
+    prefetch: int = knob(2, "batches ready ahead of the step")
+    read_ahead: bool = knob(True, "tell the storage which bytes come next")
+    dali: Mapping[str, Any] = knob({}, "DALI engine's settings, key=value: width_px, height_px, …")
+    on_bad: Literal["stop", "skip"] = knob("stop", "at a sample that cannot be read")
+    bad_limit: int = knob(100, "with --on-bad skip: so many bad samples at most")
     device: Literal["auto", "cpu", "cuda"] = knob("auto", "where to train")
     compile: bool = knob(False, "compile the network")
     log_every: int = knob(50, "steps between log lines")
@@ -28,5 +35,18 @@ class Launch:
         for name, least in {"micro_batch": 0, "threads": 0, "prefetch": 0, "log_every": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least {least}")
+        self._settings()
         if self.checkpoint_every < 1 or self.keep < 1:
             raise ValueError("--checkpoint-every and --keep must be at least 1")
+
+    def loading(self, training: bool) -> dict[str, Any]:
+        """Return the loader's arguments. A bad sample is replaced in training, else counted."""
+        names = ("engine", "threads", "prefetch", "read_ahead", "bad_limit")
+        skip = "replace" if training else "skip"
+        return {name: getattr(self, name) for name in names} | {
+            "on_bad": skip if self.on_bad == "skip" else "stop",
+            "dali": self._settings(),
+        }
+
+    def _settings(self) -> Settings:
+        return Settings(**flags.typed(self.dali, Settings))

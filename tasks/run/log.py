@@ -48,6 +48,16 @@ class Log:
                 stamp = time.strftime("%H:%M:%S")
                 print(f"{stamp} {text}", file=sys.stderr, flush=True)  # noqa: T201
 
+    def first_batch(self, seconds: float, loader: Mapping[str, Any]) -> None:
+        """Record the start-up and what the loader holds."""
+        if self._run:
+            self._run.log(kind="loader", first_batch_s=seconds, **loader)
+        self.say(
+            f"first batch after {seconds:.1f} s; loader {loader['engine']}, {loader['threads']}"
+            f" threads, {loader['slots']} slots of {loader['buffer_mb']:.0f} MB in all,"
+            f" mixing {loader['mixing']:.2f}"
+        )
+
     def advance(self, step: int) -> None:
         """Move the bar."""
         if self._bar is not None:

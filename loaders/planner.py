@@ -1,0 +1,84 @@
+"""From a choice of rows to all that is known of a rank's batch before it is read.
+
+Legend: B samples of a rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dataprep.manifest import DataError
+from loaders.chooser import Choice
+from loaders.dataset import Split
+from loaders.draw import Keys
+from loaders.engine import Stores
+from loaders.files import BadSample
+from loaders.moves import Moves
+from loaders.program import Drawn, Program
+from loaders.quarantine import Quarantine
+from loaders.world import World
+
+Array = npt.NDArray[Any]
+
+
+class Plan(NamedTuple):
+    """All that is known of a batch before it is read; `real` (B,): has a weight."""
+
+    choice: Choice
+    keys: Keys
+    real: Array
+    moves: Mapping[str, Moves]
+    drawn: Sequence[Drawn]
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Draws for choices; `batch` is the order's, candidates included."""
+
+    program: Program
+    fields: Stores
+    split: Split
+    quarantine: Quarantine
+    world: World
+    seed: int
+    batch: int
+
+    @property
+    def local(self) -> int:
+        """Samples of a rank, B; the last ranks may hold fillers."""
+        return -(-self.batch // self.world.size)
+
+    def plan(self, choice: Choice) -> Plan:
+        """Draw for a choice; bad samples that are known have given their places away."""
+        places = self.world.rank * self.local + np.arange(self.local)
+        real = places < len(choice.rows)
+        ids = np.asarray(self.split[choice.rows[np.where(real, places, 0)]], np.int64)
+        positions = choice.step * self.batch + places
+        while True:
+            keys = Keys(self.seed, choice.epoch, positions, ids)
+            good, kept = self.quarantine.clean(keys, self.split)
+            keys = replace(keys, ids=good)
+            try:
+                moves, drawn = self._drawn(keys) if self.program.reference else ({}, [])
+                return Plan(choice, keys, real & kept, moves, drawn)
+            except BadSample as error:
+                self.quarantine.add(error)
+            except ValueError as error:
+                raise DataError(self.split.path, "", str(error)) from None
+
+    def _drawn(self, keys: Keys) -> tuple[dict[str, Moves], list[Drawn]]:
+        fields, ids = self.fields, keys.ids
+        sizes = {name: field.sizes(ids) for name, field in fields.items()}
+        moves = self.program.move(keys, sizes[self.program.reference])
+        drawn = [
+            self.program.draw(
+                keys, moves, route, sizes[route.field], fields[route.field].turns(ids)
+            )
+            for route in self.program.routes
+        ]
+        return moves, drawn

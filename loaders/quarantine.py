@@ -1,0 +1,66 @@
+"""Bad samples while a run is going: named, and stopped at or gone without, up to a limit."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.draw import Keys
+from loaders.files import BadSample
+
+Array = npt.NDArray[Any]
+OnBad = Literal["stop", "skip", "replace"]
+
+_LOG = logging.getLogger("nostall")
+# A slot of draws that no stage has.
+_SLOT = 1 << 40
+_TRIES = 16
+
+
+class Quarantine:
+    """The bad samples met so far, and what takes their places.
+
+    stop: the first one ends the run. skip: it is counted and has weight 0, for evaluation.
+    replace: another sample of the split takes its place, a pure function of (seed, epoch,
+    position), so that a run resumed or on other ranks trains on the same samples.
+    """
+
+    def __init__(self, on_bad: OnBad, limit: int) -> None:
+        if on_bad not in ("stop", "skip", "replace"):
+            raise ValueError(f"on_bad is stop, skip or replace, not {on_bad!r}")
+        self.on_bad, self.limit = on_bad, limit
+        self.bad: dict[int, str] = {}
+
+    def add(self, error: BadSample) -> None:
+        """Note a bad sample; raise it where that ends the run."""
+        # Met a second time means that nothing took its place.
+        if self.on_bad == "stop" or error.sample in self.bad:
+            raise error
+        self.bad[error.sample] = str(error)
+        if len(self.bad) > self.limit:
+            why = f"{error.why}; with it {len(self.bad)} samples are bad, the limit is {self.limit}"
+            raise BadSample(error.path, error.sample, why)
+        _LOG.warning("bad sample %d of at most %d: %s", len(self.bad), self.limit, error)
+
+    def clean(self, keys: Keys, split: Any) -> tuple[Array, Array]:
+        """Return ids (B,) that may be read and (B,) which of them are what was chosen."""
+        ids = keys.ids.copy()
+        kept = np.ones(len(ids), bool)
+        for i in np.flatnonzero([int(sample) in self.bad for sample in ids] if self.bad else []):
+            ids[i] = self._other(keys, int(i), split)
+            kept[i] = self.on_bad == "replace"
+        return ids, kept
+
+    def _other(self, keys: Keys, i: int, split: Any) -> int:
+        """Return a good sample for one place of the batch."""
+        place = slice(i, i + 1)
+        # Not the id: a replacement does not depend on which sample was bad.
+        one = Keys(keys.seed, keys.epoch, keys.positions[place], np.zeros(1, np.int64), _SLOT)
+        for number in range(_TRIES):
+            sample = int(split[one.integers(len(split), number)][0])
+            if sample not in self.bad:
+                return sample
+        raise ValueError(f"no good sample found in {_TRIES} draws: too many are bad")
