@@ -75,7 +75,8 @@ def typed(given: Sequence[str] | Mapping[str, Any], function: Callable[..., Any]
     known = [
         name
         for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        # What has neither a default nor a * before it is given by the program, not by a user.
+        if parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty
     ]
     values = {}
     for key, value in pairs(given).items():

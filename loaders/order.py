@@ -170,15 +170,19 @@ class Block:
     """
 
     rows: int
-    window: int = 64
+    window: int = 256
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.window < 1:
             raise ValueError(f"a block needs rows and a window, not {self.rows} and {self.window}")
 
     @classmethod
-    def sized(cls, sample_bytes: float, block_bytes: int = 8 << 20, window: int = 64) -> Block:
-        """Return blocks of about `block_bytes`, for samples of `sample_bytes` on average."""
+    def sized(cls, sample_bytes: float, block_bytes: int = 2 << 20, window: int = 256) -> Block:
+        """Return blocks of about `block_bytes`, for samples of `sample_bytes` on average.
+
+        The default suits solid-state disks and parallel file systems; a single spinning disk wants
+        larger blocks and, for the same memory, fewer in a window.
+        """
         return cls(max(1, round(block_bytes / max(1.0, sample_bytes))), window)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import torch
@@ -27,6 +29,15 @@ device_option = click.option(
 )
 
 
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Turn a GPU's out-of-memory error into one line that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise ValueError("out of memory: try --tile 256, or --device cpu") from None
+
+
 @click.group(cls=flags.Group, context_settings={"show_default": True})
 def main() -> None:
     """Judge, use and look at what was trained; RUN is a run folder, such as runs/shufflemixer."""
@@ -38,6 +49,12 @@ def main() -> None:
 @click.option("--split", "splits", multiple=True, help="repeatable  [default: all but train]")
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
 @click.option("--tile", default=0, help="LR pixels of a tile, for images too large for memory")
+@click.option(
+    "--on-bad",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    help="a sample that cannot be read: stop, or leave it out and count it",
+)
 @device_option
 @root_option
 def evaluate(
@@ -46,6 +63,7 @@ def evaluate(
     splits: tuple[str, ...],
     checkpoint: Path | None,
     tile: int,
+    on_bad: Literal["stop", "skip"],
     device: str,
     data_root: str | None,
 ) -> None:
@@ -64,9 +82,14 @@ def evaluate(
         raise ValueError(f"{task.dataset.folder} has a train split only: name it by --split")
     results = {}
     for split in judged:
-        ids, values = tasks.evaluate(task, net, split, world=World(), device=device)
+        with memory_explained():
+            ids, values = tasks.evaluate(
+                task, net, split, world=World(), device=device, on_bad=on_bad
+            )
         results[split] = task.report(values)
-        print(f"{task.dataset.manifest.name} {split}: {len(ids)} samples")
+        bad = len(task.dataset.split(split)) - len(ids)
+        left_out = f", {bad} bad ones left out" if bad else ""
+        print(f"{task.dataset.manifest.name} {split}: {len(ids)} samples{left_out}")
         for name, value in results[split].items():
             print(f"  {name:18} {value:.4f}")
     facts = report.origin(folder, ", ".join(results), task.dataset.manifest.fingerprint)
@@ -93,7 +116,7 @@ def predict(
     options: dict[str, Any] = {"tile": tile} if tile else {}
     task, net = restore(Run(run), checkpoint, device, **options)
     out.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
+    with torch.no_grad(), memory_explained():
         for path in images:
             print(task.predict(net, path, out))
 

@@ -126,6 +126,6 @@ def test_block_refuses_what_makes_no_sense() -> None:
 
 
 def test_blocks_are_sized_by_bytes() -> None:
-    assert Block.sized(92_000) == Block(91, 64)
+    assert Block.sized(92_000) == Block(23, 256)
     assert Block.sized(30e6, window=8) == Block(1, 8)
-    assert Block.sized(0.0).rows == 8 << 20
+    assert Block.sized(0.0).rows == 2 << 20
