@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import corpus
 import cv2
+import files
 import numpy as np
 import timing
+from pairs import corpus
 from PIL import Image
 
 from dataprep.build import build
@@ -90,7 +91,7 @@ def one(job: str) -> None:
 
 def compare(root: Path, raw: Path, rounds: int) -> dict[str, Any]:
     """Let the contestants take turns after a round that counts for nothing."""
-    corpus.warm(raw)
+    files.warm(raw)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
     for number in range(rounds + 1):
         for name in CONTESTANTS:

@@ -73,6 +73,8 @@ def _restarted(data: bytes, kind: str, pixels: Pixels) -> jpeg.Restarted:
     """Return the transcoded file, decoded again to be sure; Unsuited where it stays whole."""
     if kind != "jpg":
         raise jpeg.Unsuited({"webp": "WebP"}.get(kind, kind.upper()))
+    if not image.is_usual(data):  # the loader's fast decoder does not take it, cut or not
+        raise jpeg.Unsuited("unusual sampling")
     done = jpeg.restart(data)
     try:
         again = image.decode(done.data, upright=False).pixels

@@ -25,6 +25,17 @@ Pixels = npt.NDArray[np.uint8]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 PNG = b"\x89PNG\r\n\x1a\n"
+# What Pillow raises on mangled files, by its many readers.
+CORRUPT = (
+    EOFError,
+    OSError,
+    OverflowError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 JPEG = b"\xff\xd8"
 # First bytes -> the suffix that names such a file.
 KINDS = {
@@ -97,7 +108,7 @@ def decode(data: bytes, upright: bool = True) -> Decoded:
             before = _orientation(image)
             image.load()
             turn = _orientation(image)
-        except (OSError, ValueError, SyntaxError, EOFError, zlib.error, struct.error) as error:
+        except CORRUPT as error:
             raise ValueError(f"corrupt image ({error})") from None
         notes = ["first of several frames"] if getattr(image, "n_frames", 1) > 1 else []
         pixels, done = _eight_bits(data) if _is_deep(data, image) else _rgb(image)
@@ -127,7 +138,7 @@ def _opened(data: bytes) -> Image.Image:
             raise ValueError(f"refused: too many pixels ({error})") from None
         except UnidentifiedImageError:
             raise ValueError("not an image, or corrupt from its first bytes on") from None
-        except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        except CORRUPT as error:
             raise ValueError(f"corrupt image ({error})") from None
 
 
@@ -163,20 +174,20 @@ def _jpeg(data: bytes, turn: int) -> Decoded:
     with _opened(data) as image:  # refuses too many pixels
         notes = ["first of several frames"] if getattr(image, "n_frames", 1) > 1 else []
         try:
-            if image.mode == "CMYK" or not _is_usual(data):
+            if image.mode == "CMYK" or not is_usual(data):
                 image.load()
                 pixels, done = _rgb(image)
             else:
                 pixels = simplejpeg.decode_jpeg(data, "RGB")
                 done = ["grey replicated to RGB"] if image.mode == "L" else []
-        except (OSError, ValueError, SyntaxError) as error:
+        except CORRUPT as error:
             raise ValueError(f"corrupt image ({error})") from None
     notes += done
     notes += ["turned upright (EXIF)"] if turn else []
     return Decoded(np.ascontiguousarray(turned(pixels, turn)), tuple(notes))
 
 
-def _is_usual(data: bytes) -> bool:
+def is_usual(data: bytes) -> bool:
     """Return False for a JPEG whose chroma is sampled as simplejpeg has no name for."""
     try:
         simplejpeg.decode_jpeg_header(data)

@@ -240,3 +240,5 @@ class _Store:
             has = f"{array.dtype} of {array.shape}"
             why = f"field {name} is {has}, not {field.dtype} of {field.shape}"
             raise self._job.wrong(entry, why)
+        if field.is_pixels and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise self._job.wrong(entry, f"field {name} holds NaN or infinity")

@@ -46,6 +46,8 @@ class Ahead(Generic[Plan, Result]):
 
     def stop(self) -> None:
         """End both threads; a `plan` that waits must have been woken."""
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         self._planner.join()
         self._free.put(None)

@@ -22,9 +22,8 @@ from torch import Tensor
 from loaders import feed
 from loaders.arrays import Pixels
 from loaders.buffers import Buffers, torch_type
-from loaders.decode import decode, is_plain_jpeg
+from loaders.decode import decode, plain_size
 from loaders.engine import Engine, Job, Settings, Stores, by_field, union
-from loaders.files import BadSample
 from loaders.program import Drawn, Program, Route
 from loaders.stages import Normalise
 from loaders.tar import Fetched, Members, Tar
@@ -129,14 +128,15 @@ class Dali(Engine):
 
     def _file(self, tar: Tar, members: Members, i: int, held: Array) -> Fetched:
         fetched = tar.fetch(members, i, self.scratch, held)
-        if fetched.is_cut or is_plain_jpeg(fetched.data):
+        size = fetched.height, fetched.width
+        if fetched.is_cut or plain_size(fetched.data) == size:
             return fetched
         # What DALI may take for other pixels than the host engine does is given as pixels.
         try:
             pixels = decode(fetched, self.scratch)
         except ValueError as error:
-            raise BadSample(tar.folder, int(members.ids[i]), str(error)) from None
-        head = b"P6 %d %d 255\n" % (fetched.width, fetched.height)
+            raise tar.bad(int(members.ids[i]), str(error)) from None
+        head = b"P6 %d %d 255\n" % size[::-1]
         data = np.concatenate([np.frombuffer(head, np.uint8), pixels.reshape(-1)])
         return fetched._replace(data=data)
 
@@ -181,7 +181,7 @@ class Dali(Engine):
                     decode(one, self.scratch)
                 except ValueError as why:
                     assert isinstance(tar, Tar)
-                    return BadSample(tar.folder, int(ids[i]), str(why))
+                    return tar.bad(int(ids[i]), str(why))
         return error
 
 
@@ -230,11 +230,9 @@ def _route_graph(route: Route, field: Pixels | Tar, decoded: Any, on_gpu: bool) 
     if decoded is not None:
         image = fn.slice(
             decoded,
-            fn.external_source(name=f"{name} corner"),
-            fn.external_source(name=f"{name} cover"),
+            start=fn.external_source(name=f"{name} corner"),
+            shape=fn.external_source(name=f"{name} cover"),
             axes=(0, 1),
-            normalized_anchor=False,
-            normalized_shape=False,
         )
     else:
         image = fn.external_source(name=name, layout="HWC", no_copy=not on_gpu)
@@ -277,6 +275,8 @@ def _warped(image: Any, name: str, interpolation: str) -> Any:
 
 def _floats(image: Any, normalise: Normalise, field: Pixels | Tar, on_gpu: bool) -> Any:
     """Convert to float: channels first, unless they are wanted last."""
+    if normalise.dtype == "uint8":
+        return image if normalise.channels_last else fn.transpose(image, perm=[2, 0, 1])
     facts = field.field
     factor, term = normalise.affine(facts.scale, facts.offset, field.channels)
     if field.dtype == np.uint8:  # one operator, four times as fast on a CPU

@@ -25,20 +25,18 @@ PLAIN = ("Gray", "YCbCr", "RGB")
 
 def decode(fetched: Fetched, scratch: Scratch) -> Array:
     """Return the pixels as rows (height, width × 3), as stored; ValueError where it is corrupt."""
-    data, height, width = fetched.data, fetched.height, fetched.width
-    if fetched.is_cut or is_plain_jpeg(data):
-        held = scratch.flat("decoded", height * width * 3)
-        # Refuses a file that says a larger size than fits.
+    data, expected = fetched.data, (fetched.height, fetched.width)
+    size = expected if fetched.is_cut else plain_size(data)
+    if size is not None:
+        _check(size, expected)  # before a damaged index asks for gigabytes
+        held = scratch.flat("decoded", size[0] * size[1] * 3)
         pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=held)
     elif is_jpeg(data):
         pixels = _unusual(data)
     else:
-        pixels = image.decode(data.tobytes()).pixels
-    if pixels.shape != (height, width, 3):
-        raise ValueError(
-            f"has {pixels.shape[0]}×{pixels.shape[1]} pixels, the index says {height}×{width}"
-        )
-    return np.asarray(pixels).reshape(height, width * 3)
+        pixels = _other(data)
+    _check(pixels.shape[:2], expected)
+    return np.asarray(pixels).reshape(expected[0], expected[1] * 3)
 
 
 def is_jpeg(data: Array) -> bool:
@@ -46,12 +44,33 @@ def is_jpeg(data: Array) -> bool:
     return bool(len(data) > 2 and data[0] == 0xFF and data[1] == 0xD8)
 
 
-def is_plain_jpeg(data: Array) -> bool:
-    """Tell a JPEG that every decoder turns to RGB alike: not CMYK, no odd sampling."""
+def plain_size(data: Array) -> tuple[int, int] | None:
+    """Return height and width of a JPEG that every decoder turns to RGB alike, else None.
+
+    Not plain are CMYK and odd sampling of chroma.
+    """
+    if not is_jpeg(data):
+        return None
     try:
-        return is_jpeg(data) and simplejpeg.decode_jpeg_header(data)[2] in PLAIN
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
-        return False
+        return None
+    return (height, width) if space in PLAIN else None
+
+
+def _check(size: tuple[int, ...], expected: tuple[int, int]) -> None:
+    if size != expected:
+        has, wanted = ("×".join(map(str, sides)) for sides in (size, expected))
+        raise ValueError(f"has {has} pixels, the index says {wanted}")
+
+
+def _other(data: Array) -> Array:
+    try:
+        return image.decode(data.tobytes()).pixels
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # readers of rare formats raise whatever they stumble over
+        raise ValueError(f"corrupt image ({error})") from None
 
 
 def _unusual(data: Array) -> Array:

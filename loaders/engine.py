@@ -21,6 +21,8 @@ from loaders.tar import Tar
 
 Array = npt.NDArray[Any]
 Stores = Mapping[str, Pixels | Tar]
+# Images that a thread decodes before it asks for more: that takes milliseconds.
+PIECE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +44,22 @@ class Settings:
 
 
 class Job(NamedTuple):
-    """Work on so many samples; `work` does some of them, BadSample where one cannot be read."""
+    """Work on so many samples; `work` does some of them, BadSample where one cannot be read.
+
+    piece: samples that a thread takes at a time; 0: about half of its share.
+    """
 
     samples: int
     work: Callable[[slice], None]
+    piece: int = 0
 
-    def parts(self, most: int) -> list[slice]:
-        """Return up to `most` slices of about equal length."""
-        most = min(self.samples, most)
+    def parts(self, threads: int) -> list[slice]:
+        """Return slices of about equal length."""
+        # Two parts a thread at least: an uneven machine does not leave one idle at the end.
+        count = -(-self.samples // self.piece) if self.piece else 2 * threads
+        count = min(self.samples, count)
         return [
-            slice(self.samples * i // most, self.samples * (i + 1) // most) for i in range(most)
+            slice(self.samples * i // count, self.samples * (i + 1) // count) for i in range(count)
         ]
 
 
@@ -79,10 +87,9 @@ class Engine(ABC):
         for field in self.fields.values():
             field.close()
 
-    def spread(self, jobs: Sequence[Job], parts: int = 2) -> None:
+    def spread(self, jobs: Sequence[Job]) -> None:
         """Run the jobs in parts on all threads, of which the calling one is the first."""
-        # Several parts a thread: an uneven machine does not leave one thread idle at the end.
-        todo = iter([(job, rows) for job in jobs for rows in job.parts(parts * self.threads)])
+        todo = iter([(job, rows) for job in jobs for rows in job.parts(self.threads)])
         failed: list[BadSample] = []
 
         def run() -> None:

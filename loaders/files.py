@@ -38,8 +38,9 @@ class Files:
         self._folder, self._name_of, self._expected = folder, name_of, expected
         self._open: OrderedDict[int, int] = OrderedDict()
         self._sizes = _Sizes(lambda shard: expected.get(name_of(shard), {"bytes": 0})["bytes"])
-        # Half of what the process may open: the rest is for other fields, sockets and logs.
-        self._limit = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
+        # A small part of what the process may open: there are other fields, read-ahead has files of
+        # its own, and validation a second loader.
+        self._limit = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 16)
 
     def path(self, shard: int) -> Path:
         """Return the path of one shard."""

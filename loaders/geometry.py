@@ -110,9 +110,12 @@ def cover(boxes: Array, bounds: Array, support: Array) -> Array:
 
     support (B, 2): how far it reaches beyond a box, in pixels.
     """
-    low = np.maximum(np.floor(boxes[:, :2] - support + 1e-6), np.floor(bounds[:, :2] + 1e-6))
+    first = np.floor(bounds[:, :2] + 1e-6)
+    last = np.ceil(bounds[:, :2] + bounds[:, 2:] - 1e-6) - 1
+    # A rotated box may lie outside altogether; it then covers the nearest pixel.
+    low = np.clip(np.floor(boxes[:, :2] - support + 1e-6), first, last)
     ends = np.ceil(boxes[:, :2] + boxes[:, 2:] + support - 1e-6)
-    high = np.minimum(ends, np.ceil(bounds[:, :2] + bounds[:, 2:] - 1e-6))
+    high = np.minimum(ends, last + 1)
     return np.concatenate([low, np.maximum(high - low, 1)], axis=1).astype(np.int64)
 
 

@@ -20,8 +20,7 @@ from loaders import kernels
 from loaders.arrays import Pixels
 from loaders.buffers import Buffers, as_numpy, torch_type
 from loaders.decode import decode
-from loaders.engine import Engine, Job, Stores, by_field, union
-from loaders.files import BadSample
+from loaders.engine import PIECE, Engine, Job, Stores, by_field, union
 from loaders.output import Output
 from loaders.program import Drawn
 from loaders.tar import Tar
@@ -94,12 +93,12 @@ class Host(Engine):
                 try:
                     src = decode(fetched, scratch)
                 except ValueError as error:
-                    raise BadSample(tar.folder, int(ids[i]), str(error)) from None
+                    raise tar.bad(int(ids[i]), str(error)) from None
                 for output, corner in zip(outputs, inside, strict=True):
                     place = (int(corner[i, 0]) + fetched.top, int(corner[i, 1]) + fetched.left)
                     output.write(i, src, place, scratch)
 
-        return Job(len(ids), work)
+        return Job(len(ids), work, PIECE)
 
     def _raw(self, pixels: Pixels, ids: Array, drawn: Drawn, target: Tensor) -> Job:
         """Return the job that reads one route of a raw field."""
@@ -137,7 +136,8 @@ class Host(Engine):
 
     def _factors(self, drawn: Drawn) -> tuple[Array, Array] | None:
         route = drawn.route
-        if route.normalise is None:
+        # uint8 with its channels last is what lies there anyway.
+        if route.normalise is None or (route.normalise.dtype == "uint8" and _is_last(drawn)):
             return None
         if route.name not in self._affines:
             field = self.fields[route.field]
@@ -149,14 +149,16 @@ class Host(Engine):
         """Return stored pixels (B, H, W, C) as floats (B, C, H, W), on the GPU, reusing memory."""
         images = raw.to(self._device, non_blocking=True)
         normalise, name, factors = drawn.route.normalise, drawn.route.name, self._factors(drawn)
-        if normalise is None or factors is None:
-            return images
         planes = images.permute(0, 3, 1, 2)
+        if normalise is None or factors is None:
+            return planes if _is_last(drawn) else images
         out, dtype = self._floats.get((slot, name)), getattr(torch, normalise.dtype)
         if out is None or out.shape != planes.shape:
             layout = torch.channels_last if normalise.channels_last else torch.contiguous_format
             out = torch.empty(planes.shape, dtype=dtype, device=self._device, memory_format=layout)
             self._floats[slot, name] = out
+        if dtype == torch.uint8:
+            return out.copy_(planes)
         if name not in self._gpu_affines:
             factor, term = (torch.from_numpy(v).to(self._device).view(-1, 1, 1) for v in factors)
             self._gpu_affines[name] = factor, term

@@ -33,42 +33,64 @@ def _added(builder: Any, line: Any, weights: Any, k: Any, total: Any) -> Any:
     spread = builder.insert_element(_NOTHING, weight, ir.Constant(_LANE, 0))
     everywhere = ir.Constant(ir.VectorType(_LANE, LANES), [0] * LANES)
     spread = builder.shuffle_vector(spread, _NOTHING, everywhere)
+    return builder.call(_multiply_add(builder), [pixel, spread, total])
+
+
+def _scaled(builder: Any, total: Any, affine: Any) -> Any:
+    """Emit total × (three factors) + (three terms)."""
+    factors, terms = (_vector(builder, affine[i : i + 3]) for i in (0, 3))
+    return builder.call(_multiply_add(builder), [total, factors, terms])
+
+
+def _vector(builder: Any, values: Any) -> Any:
+    vector = _ZERO
+    for i, value in enumerate(values):
+        vector = builder.insert_element(vector, value, ir.Constant(_LANE, i))
+    return vector
+
+
+def _multiply_add(builder: Any) -> Any:
     name = f"llvm.fmuladd.v{LANES}f32"
     kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    multiply_add = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    return builder.call(multiply_add, [pixel, spread, total])
+    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
 
 
 def _values(target: Any, builder: Any, signature: Any, total: Any) -> Any:
-    parts = [builder.extract_element(total, ir.Constant(_LANE, i)) for i in range(LANES)]
+    parts = [builder.extract_element(total, ir.Constant(_LANE, i)) for i in range(3)]
     return target.make_tuple(builder, signature.return_type, parts)
 
 
 def _signature(*more: Any) -> Any:
-    """Return (line, weights, …) -> four sums; the first two are addresses."""
-    sums = types.UniTuple(types.float32, LANES)  # type: ignore[no-untyped-call]
-    return sums(types.uintp, types.uintp, *more)
+    """Return (line, weights, …, three factors, three terms) -> three floats; addresses first."""
+    sums = types.UniTuple(types.float32, 3)  # type: ignore[no-untyped-call]
+    return sums(types.uintp, types.uintp, *more, *[types.float32] * 6)
 
 
-def _dot_few(context: Any, line: Any, weights: Any) -> Any:
-    """Return the sums, over FEW pixels from the address `line`, of value × weight."""
+def _dot_few(
+    context: Any, line: Any, weights: Any, a: Any, b: Any, c: Any, x: Any, y: Any, z: Any
+) -> Any:
+    """Return (sum over FEW pixels from the address `line` of pixel × weight) × abc + xyz."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        line, weights = arguments
+        line, weights, *affine = arguments
         totals = [_ZERO, _ZERO]  # two chains: an addition need not wait for the one before
         for k in range(FEW):
             term = ir.Constant(_INDEX, k)
             totals[k % 2] = _added(builder, line, weights, term, totals[k % 2])
-        return _values(target, builder, signature, builder.fadd(*totals))
+        total = _scaled(builder, builder.fadd(*totals), affine)
+        return _values(target, builder, signature, total)
 
     return _signature(), generate
 
 
-def _dot(context: Any, line: Any, weights: Any, taps: Any) -> Any:
-    """Return the sums, over `taps` pixels from the address `line`, of value × weight."""
+def _dot(
+    context: Any, line: Any, weights: Any, taps: Any,
+    a: Any, b: Any, c: Any, x: Any, y: Any, z: Any,
+) -> Any:  # fmt: skip
+    """Return (sum over `taps` pixels from the address `line` of pixel × weight) × abc + xyz."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        line, weights, taps = arguments
+        line, weights, taps, *affine = arguments
         before = builder.block
         loop, end = (builder.append_basic_block(name) for name in ("taps", "taps_done"))
         builder.branch(loop)
@@ -84,7 +106,7 @@ def _dot(context: Any, line: Any, weights: Any, taps: Any) -> Any:
             value.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<", following, taps), loop, end)
         builder.position_at_end(end)
-        return _values(target, builder, signature, added)
+        return _values(target, builder, signature, _scaled(builder, added, affine))
 
     return _signature(types.intp), generate
 

@@ -95,12 +95,16 @@ class Loader:
         }
         self._lane = Lane(self.device)
         self._kept: dict[int, Batch] = {}
+        self._reading: Ahead[Plan, Batch] | None = None
         self.planner = Planner(
             self.program, self._open(), self.ids, self.quarantine, self.world, seed, batch
         )
         self.engine = self._engine(engine, threads or self.world.threads(), dali or Settings())
-        self._ahead = ReadAhead(self.engine.fields, self.order, self.ids) if read_ahead else None
+        self._ahead = self._read_ahead() if read_ahead else None
         self.wait_s = 0.0  # time the training loop was blocked here, since the start
+
+    def _read_ahead(self) -> ReadAhead:
+        return ReadAhead(self.planner.fields, self.order, self.ids, self.world)
 
     def _block(self) -> Block:
         """Return blocks of a few megabytes of the pixels that are loaded."""
@@ -130,7 +134,7 @@ class Loader:
 
     def __iter__(self) -> Generator[Batch, None, None]:
         self._chooser.rewind()
-        ahead = Ahead(self._plan, self._batch, self._slots)
+        ahead = self._reading = Ahead(self._plan, self._batch, self._slots)
         try:
             while True:
                 began = time.perf_counter()
@@ -260,7 +264,10 @@ class Loader:
         }
 
     def close(self) -> None:
-        """Stop the threads and close the files."""
+        """Stop the threads and close the files; an iteration that is not finished ends."""
+        if self._reading is not None:
+            self._chooser.close()
+            self._reading.stop()
         self.engine.close()
         if self._ahead is not None:
             self._ahead.close()

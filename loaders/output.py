@@ -26,7 +26,7 @@ class Output:
     """Writes a route's samples into `target`.
 
     target: (B, C, H, W), or (B, H, W, C) with `last`, of float32 or bfloat16 bits (uint16);
-    (B, H, W, C) of the field's own dtype where affine is None.
+    (B, C, H, W) of uint8; (B, H, W, C) of the field's own dtype where affine is None.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Output:
         self._low, self._high = float(limits.min), float(limits.max)
         self._last = last
         self._bits = affine is not None and target.dtype == np.uint16
+        self._whole = affine is not None and target.dtype == np.uint8
         self._channels = target.shape[3] if affine is None or last else target.shape[1]
         self._affine = affine
         same: tuple[Array, Array] = (
@@ -54,7 +55,7 @@ class Output:
         late = affine is None or self._as_levels or self._kind == resample.KINDS["cubic"]
         scale, bias = same if late or affine is None else affine
         self._scale, self._bias = scale, bias
-        self._is_direct = not (late or last or self._bits)
+        self._is_direct = not (late or last or self._bits or self._whole)
 
     def write(self, i: int, src: Array, place: tuple[int, int], scratch: Scratch) -> None:
         """Write sample i from the rows src (h, w × C), where its cover starts at `place`."""
@@ -69,7 +70,7 @@ class Output:
             planes = scratch.shaped("float", shape, np.float32)
             kernels.convert(image[None], *self._affine, planes[None])
         elif self._affine is None:
-            resample.to_pixels(planes, self._low, self._high, self._target[i])
+            self._store(planes, self._target[i])
             return
         elif self._kind == resample.KINDS["cubic"]:
             resample.clip(planes, self._low, self._high, *self._affine)
@@ -108,12 +109,19 @@ class Output:
         """Return the sample as (H, W, C) of the field's dtype, warped and changed by its stages."""
         drawn = self._drawn
         image = scratch.shaped("levels", (*planes.shape[1:], self._channels), self._dtype)
-        resample.to_pixels(planes, self._low, self._high, image)
+        self._store(planes, image)
         if drawn.warps is not None:
             image = warp(image, drawn.warps[i], drawn.height, drawn.width, self._interpolation)
         for (_, stage), parameters in zip(drawn.route.photometric, drawn.parameters, strict=True):
             image = stage.host(image, {key: value[i] for key, value in parameters.items()})
         return np.ascontiguousarray(image)
+
+    def _store(self, planes: Array, out: Array) -> None:
+        """Write planes to out (H, W, C) of the field's dtype, rounded where that is whole."""
+        if self._dtype.kind == "f":
+            resample.to_last(planes, out)
+        else:
+            resample.to_pixels(planes, self._low, self._high, out)
 
     @property
     def _interpolation(self) -> int:
@@ -121,6 +129,9 @@ class Output:
 
     def _pack(self, planes: Array, target: Array, scratch: Scratch) -> None:
         """Write planes in the batch's layout and type."""
+        if self._whole:
+            resample.to_levels(planes, target)
+            return
         if self._last:
             pixels = target
             if self._bits:

@@ -200,6 +200,9 @@ def _check(stages: Sequence[Stage], fields: Mapping[str, Field]) -> None:
                     f"stage {type(stage).__name__} names field {name!r}; loaded are"
                     f" {sorted(fields)}"
                 )
+        if isinstance(stage, Normalise) and stage.dtype == "uint8":
+            if fields[stage.field].dtype != "uint8":
+                raise ValueError(f"field {stage.field!r} is not 8-bit: it cannot stay uint8")
         if isinstance(stage, Geometric) and seen_photometric:
             raise ValueError(f"{type(stage).__name__} stands after a photometric stage")
         if isinstance(stage, Photometric):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from dataprep.manifest import DataError
 from loaders.draw import Keys
 from loaders.files import BadSample
 
@@ -18,6 +19,8 @@ _LOG = logging.getLogger("nostall")
 # A slot of draws that no stage has.
 _SLOT = 1 << 40
 _TRIES = 16
+# More than any loader plans ahead: met as often, nothing takes a bad sample's place.
+_PLANS = 16
 
 
 class Quarantine:
@@ -33,12 +36,15 @@ class Quarantine:
             raise ValueError(f"on_bad is stop, skip or replace, not {on_bad!r}")
         self.on_bad, self.limit = on_bad, limit
         self.bad: dict[int, str] = {}
+        self._met: dict[int, int] = {}
 
     def add(self, error: BadSample) -> None:
         """Note a bad sample; raise it where that ends the run."""
-        # Met a second time means that nothing took its place.
-        if self.on_bad == "stop" or error.sample in self.bad:
+        met = self._met[error.sample] = self._met.get(error.sample, 0) + 1
+        if self.on_bad == "stop" or met > _PLANS:
             raise error
+        if met > 1:  # in a batch that was planned before it was known to be bad
+            return
         self.bad[error.sample] = str(error)
         if len(self.bad) > self.limit:
             why = f"{error.why}; with it {len(self.bad)} samples are bad, the limit is {self.limit}"
@@ -63,4 +69,4 @@ class Quarantine:
             sample = int(split[one.integers(len(split), number)][0])
             if sample not in self.bad:
                 return sample
-        raise ValueError(f"no good sample found in {_TRIES} draws: too many are bad")
+        raise DataError(split.path, "", f"no good sample in {_TRIES} draws: too many are bad")

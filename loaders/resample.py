@@ -149,13 +149,11 @@ def _along_rgb(
     if taps <= FEW:
         for x in range(len(r)):
             at, by = np.uintp(start + first[x] * PIXEL_BYTES), np.uintp(table + x * pitch)
-            p, q, s, _ = dot_few(at, by)
-            r[x], g[x], b[x] = p * a0 + b0, q * a1 + b1, s * a2 + b2
+            r[x], g[x], b[x] = dot_few(at, by, a0, a1, a2, b0, b1, b2)
         return
     for x in range(len(r)):
         at, by = np.uintp(start + first[x] * PIXEL_BYTES), np.uintp(table + x * pitch)
-        p, q, s, _ = dot(at, by, taps)
-        r[x], g[x], b[x] = p * a0 + b0, q * a1 + b1, s * a2 + b2
+        r[x], g[x], b[x] = dot(at, by, taps, a0, a1, a2, b0, b1, b2)
 
 
 @njit(nogil=True, cache=True)
@@ -200,12 +198,14 @@ def resample(
     _table(kind, box[0], box[2], place[2], (code & 2) != 0, rows, weights[0, :height])
     taps = _table(kind, box[1], box[3], place[3], (code & 1) != 0, columns, weights[1, :width])
     most = weights.shape[2]
+    # Dot products read beyond the line's end and weigh that 0; NaN left there would come through.
+    line[count : count + (max(taps, FEW) + 1) * channels] = 0.0
     for y in range(height):
         seen = min(most, place[2] - rows[y])
         if kind == 0:
             seen = 1
         _column(src, place[0] + rows[y], begin, begin + count, seen, weights[0, y], line[:count])
-        if channels == 3:
+        if channels == 3 and kind != 0:  # nearest reads one pixel: even 0 × NaN would show
             _along_rgb(
                 line, columns, weights[1], taps, scale, bias, out[0, y], out[1, y], out[2, y]
             )
@@ -248,6 +248,16 @@ def to_pixels(planes: Array, low: float, high: float, out: Array) -> None:
 
 
 @njit(nogil=True, cache=True)
+def to_levels(planes: Array, out: Array) -> None:
+    """Write planes (C, H, W) to out of the same shape as whole numbers from 0 to 255."""
+    for c in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            row, to = planes[c, y], out[c, y]
+            for x in range(len(to)):
+                to[x] = min(max(np.rint(row[x]), 0.0), 255.0)
+
+
+@njit(nogil=True, cache=True)
 def to_last(planes: Array, out: Array) -> None:
     """Write planes (C, H, W) to out (H, W, C)."""
     for y in range(out.shape[0]):
@@ -259,10 +269,10 @@ def to_last(planes: Array, out: Array) -> None:
 
 @njit(nogil=True, cache=True)
 def to_bfloat(values: Array, out: Array) -> None:
-    """Write float32 (n,) as bfloat16 bits (uint16), rounded to the nearest even."""
+    """Write float32 (n,) as bfloat16 bits (uint16), rounded to the nearest even, as torch does."""
     bits = values.view(np.uint32)
+    half, one, shift = np.uint32(0x7FFF), np.uint32(1), np.uint32(16)
     for i in range(len(out)):
         word = bits[i]
-        out[i] = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(
-            16
-        )
+        is_nan = (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)  # rounding could carry
+        out[i] = np.uint32(0x7FC0) if is_nan else (word + half + ((word >> shift) & one)) >> shift

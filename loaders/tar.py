@@ -150,13 +150,19 @@ class Tar:
 
     def read(self, sample: int) -> bytes:
         """Return one sample's whole file; BadSample where it cannot be read."""
-        one = np.array([sample])
-        members = self.locate(one, np.zeros((1, 4), np.int64))
-        data = np.empty(int(members.bytes[0]), np.uint8)
-        length = _read(members.fds[0], members.offsets[0], len(data), data)
-        if length < 0:
-            raise self.explain(members, 0, length)
-        return data.tobytes()
+        return self.read_all(np.array([sample]))[0]
+
+    def read_all(self, ids: Array) -> list[bytes]:
+        """Return the whole files of some samples."""
+        members = self.locate(ids, np.zeros((len(ids), 4), np.int64))
+        files = []
+        for row, size in enumerate(members.bytes.tolist()):
+            data = np.empty(size, np.uint8)
+            length = _read(members.fds[row], members.offsets[row], size, data)
+            if length < 0:
+                raise self.explain(members, row, length)
+            files.append(data.tobytes())
+        return files
 
     def spans(self, ids: Array) -> tuple[Array, Array, Array]:
         """Return (B,) shard numbers, first bytes and bytes of the samples' members."""
@@ -165,16 +171,19 @@ class Tar:
     def explain(self, members: Members, row: int, code: int) -> BadSample:
         """Say why a sample could not be fetched."""
         sample = int(members.ids[row])
-        path = self._files.path(int(self._shard[sample]))
         if code == _BAD_ROWS:
-            return BadSample(path, sample, "its row index is damaged")
+            return self.bad(sample, "its row index is damaged")
         if code != _UNREADABLE:
-            return BadSample(path, sample, cut.explain(code))
+            return self.bad(sample, cut.explain(code))
         try:
             os.pread(int(members.fds[row]), 1, int(members.offsets[row]))
         except OSError as error:
-            return BadSample(path, sample, f"cannot be read ({error.strerror})")
-        return BadSample(path, sample, "the shard file is cut short")
+            return self.bad(sample, f"cannot be read ({error.strerror})")
+        return self.bad(sample, "the shard file is cut short")
+
+    def bad(self, sample: int, why: str) -> BadSample:
+        """Return the error of one sample, which names its shard."""
+        return BadSample(self._files.path(int(self._shard[sample])), sample, why)
 
     def close(self) -> None:
         """Close every file."""

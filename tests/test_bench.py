@@ -1,11 +1,9 @@
-"""bench/: results hold what they promise; no contestant passes with pairs that do not match.
-
-No test here looks at a time.
-"""
+"""bench/: every benchmark runs, results hold what they promise. No test here looks at a time."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -15,29 +13,57 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
-from torch import Tensor
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
+# Who runs here, of each workload, and the package that must be there.
+WORKLOADS = {
+    "w1": ("nostall", "torchvision", "dali-file", "decode"),
+    "w1-short": ("nostall", "decode"),
+    "w1-raw": ("nostall",),
+    "w2": ("nostall", "npy"),
+}
+PEERS = {"torchvision": "torchvision", "dali-file": "nvidia.dali", "decode": "simplejpeg"}
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: Any) -> dict[str, Any]:
-    """Run the benchmark as its users do: the loader beside one peer."""
-    folder = tmp_path_factory.mktemp("bench")
-    target = folder / "result.json"
-    options = ["--quick", "--patch", "16", "--root", str(folder), "--json", str(target)]
-    done = subprocess.run(
-        [sys.executable, str(BENCH / "loader.py"), *options, "--peers", "nostall,npy"],
-        env=os.environ | {"PYTHONPATH": str(BENCH.parent)},
-        capture_output=True,
-        text=True,
-    )
+def root(tmp_path_factory: Any) -> Path:
+    """One folder for everything that benchmarks make."""
+    folder: Path = tmp_path_factory.mktemp("bench")
+    return folder
+
+
+def run(script: str, root: Path, *more: str) -> tuple[dict[str, Any], str]:
+    """Run a benchmark as its users do, quickly; return its result and what it printed."""
+    target = root / "result.json"
+    options = ["--quick", "--root", str(root), "--json", str(target), *more]
+    command, path = [sys.executable, str(BENCH / script), *options], str(BENCH.parent)
+    env = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "× CPU" in done.stdout
     facts: dict[str, Any] = json.loads(target.read_text())
+    return facts, done.stdout
+
+
+@pytest.fixture(scope="module")
+def pair_result(root: Path) -> dict[str, Any]:
+    """The loader beside one peer, on pairs."""
+    facts, printed = run("loader.py", root, "--patch", "16", "--peers", "nostall,npy")
+    assert "× CPU" in printed and "MB disk" not in printed  # nothing stands in that column
     return facts
+
+
+def found(name: str) -> bool:
+    """Tell whether a contestant's package is installed."""
+    return name not in PEERS or importlib.util.find_spec(PEERS[name]) is not None
+
+
+@pytest.fixture(scope="module", params=["w1", "w1-short", "w1-raw"])
+def photo_result(request: Any, root: Path) -> dict[str, Any]:
+    """The loader beside those peers that are installed, on photographs."""
+    peers = [name for name in WORKLOADS[request.param] if found(name)]
+    options = ["--work", request.param, "--size", "64", "--peers", ",".join(peers)]
+    return run("loader.py", root, *options)[0]
 
 
 @pytest.fixture
@@ -47,93 +73,102 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     return importlib.import_module
 
 
-def test_a_result_tells_the_machine_and_the_work(result: dict[str, Any]) -> None:
-    assert {"cpu", "cores", "ram_gb", "python", "versions"} <= result["machine"].keys()
-    assert result["machine"]["versions"]["torch"] != "not installed"
-    assert os.uname().nodename not in json.dumps(result["machine"])
-    assert result["work"]["patch"] == 16 and result["work"]["scale"] == 4
+def test_a_result_tells_the_machine_and_the_work(pair_result: dict[str, Any]) -> None:
+    assert {"cpu", "cores", "ram_gb", "python", "versions"} <= pair_result["machine"].keys()
+    assert pair_result["machine"]["versions"]["torch"] != "not installed"
+    assert os.uname().nodename not in json.dumps(pair_result["machine"])
+    assert pair_result["work"]["patch"] == 16 and pair_result["work"]["scale"] == 4
+    assert pair_result["workload"] == "w2"
+
+
+def has_figures(facts: dict[str, Any], unit: str) -> bool:
+    """Tell whether a contestant has all figures, in order."""
+    names = [f"{unit}s_per_s", "mb_per_s", f"cpu_ms_per_{unit}", "first_batch_s", "anonymous_mb"]
+    names += ["nostall_times_faster", "nostall_times_less_cpu"]
+    return all(0 < facts[n]["min"] <= facts[n]["median"] <= facts[n]["max"] for n in names)
 
 
 @pytest.mark.parametrize("name", ["nostall", "npy"])
-def test_every_contestant_has_every_figure(name: str, result: dict[str, Any]) -> None:
-    facts = result["contestants"][name]
-    for key in ("pairs_per_s", "mb_per_s", "cpu_ms_per_pair", "first_batch_s", "anonymous_mb"):
-        assert 0 < facts[key]["min"] <= facts[key]["median"] <= facts[key]["max"], key
-    for key in ("nostall_times_faster", "nostall_times_less_cpu"):
-        assert facts[key]["median"] > 0
+def test_every_contestant_has_every_figure(name: str, pair_result: dict[str, Any]) -> None:
+    facts = pair_result["contestants"][name]
+    assert has_figures(facts, "pair")
     assert facts["check"]["distance"] < facts["check"]["distance_a_pixel_off"]
-    assert len(result["rounds"][name]) == 1
+    assert len(pair_result["rounds"][name]) == 1
 
 
-def pairs(count: int = 16) -> tuple[Tensor, Tensor]:
-    """Return smooth noise as HR, its block means as LR."""
-    torch.manual_seed(0)
-    rough = torch.rand(count, 3, 16, 16)
-    hr = torch.nn.functional.interpolate(rough, scale_factor=4, mode="bilinear")
-    return torch.nn.functional.avg_pool2d(hr, 4), hr.contiguous()
+def test_photographs_have_every_figure(photo_result: dict[str, Any], root: Path) -> None:
+    assert photo_result["set"]["images"] == 160 and photo_result["set"]["mean_kb"] > 1
+    assert photo_result["work"]["size"] == 64
+    assert str(root) not in json.dumps(photo_result)
+    for name, facts in photo_result["contestants"].items():
+        assert (
+            has_figures(facts, "image") and facts["disk_mb"] > 0 and facts["check"]["samples"] > 0
+        )
+        for other in photo_result["contestants"].keys() & {"torchvision", "decode"}:
+            assert facts[f"times_{other}"]["cpu"]["median"] > 0
+        assert name == "decode" or facts["check"]["label_distance"] < 0.8
 
 
-@pytest.fixture
-def check(module: Callable[[str], Any]) -> Any:
-    return module("check").Check(scale=4, patch=16, batch=16)
+def test_a_cold_run_reads_every_image(root: Path) -> None:
+    facts, printed = run("cold.py", root)
+    assert "% sequential" in printed
+    whole, *others = (c["rounds"][0]["read_bytes"] for c in facts["contestants"].values())
+    for read in others:  # a tar has headers and labels too; a short last batch is dropped
+        assert 0.5 * whole < read < whole
 
 
-def test_aligned_pairs_pass(check: Any) -> None:
-    check(pairs())
-    assert check.result()["samples"] == 16
+def test_a_soak_notes_every_epoch(root: Path) -> None:
+    facts, _ = run("soak.py", root, "--epochs", "3")
+    assert len(facts["epochs"]) == 3 and facts["grew"] == []
+    assert all(min(state.values()) > 0 for state in facts["epochs"])
 
 
-@pytest.mark.parametrize("shift", [(1, 0), (-1, 0), (0, 1), (0, -2)])
-def test_hr_a_pixel_beside_is_caught(shift: tuple[int, int], check: Any) -> None:
-    lr, hr = pairs()
-    check((lr, hr.roll(shift, (2, 3))))
-    with pytest.raises(ValueError, match=r"not aligned|another place"):
-        check.result()
+def test_real_photographs_are_repeated(module: Callable[[str], Any], tmp_path: Path) -> None:
+    corpus = module("photos.corpus")
+    size = corpus.Photographs(count=15, long=40, short=32)
+    few = corpus.photographs(tmp_path, size)
+    folder = corpus.copies(tmp_path, few, 40)
+    paths = sorted((folder / "train").rglob("*.jpg"))
+    assert len(paths) == 40 and len({path.parent.name for path in paths}) == corpus.CLASSES
+    assert len({path.read_bytes() for path in paths}) == 15
+    assert corpus.copies(tmp_path, few, 40) == folder
 
 
-def test_pairs_mixed_up_are_caught(check: Any) -> None:
-    lr, hr = pairs()
-    check((lr.roll(1, 0), hr))
-    with pytest.raises(ValueError, match="another place"):
-        check.result()
+def test_files_are_evicted(module: Callable[[str], Any], root: Path) -> None:
+    """How much leaves the page cache is the file system's matter: in memory, nothing."""
+    files = module("files")
+    folder = root / "evicted"
+    folder.mkdir()
+    (folder / "a").write_bytes(os.urandom(1 << 20))
+    (folder / "empty").touch()
+    assert files.resident(files.each(folder)) == 1
+    assert 0 <= files.evict(folder) <= 1
 
 
-def test_one_crop_again_and_again_is_caught(check: Any) -> None:
-    lr, hr = pairs(1)
-    check((lr.repeat(16, 1, 1, 1), hr.repeat(16, 1, 1, 1)))
-    with pytest.raises(ValueError, match="only 1 of 16"):
-        check.result()
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda lr, hr: (lr, hr * 255),
-        lambda lr, hr: (lr, hr.half()),
-        lambda lr, hr: (lr, hr[:, :, :-4]),
-        lambda lr, hr: (lr, hr.to(memory_format=torch.channels_last)),
-    ],
-    ids=["bytes", "half", "smaller", "a view"],
-)
-def test_other_than_the_promised_tensors_are_caught(spoil: Any, check: Any) -> None:
-    with pytest.raises(ValueError):
-        check(spoil(*pairs()))
+@pytest.mark.parametrize("name", ["threads", "files", "anonymous_bytes"])
+def test_growth_is_seen(name: str, module: Callable[[str], Any]) -> None:
+    soak = module("soak")
+    still = {"anonymous_bytes": int(4e8), "threads": 6, "files": 30}
+    assert soak.growth([soak.State(**still)] * 12) == []
+    more = {name: still[name] + (5 if name != "anonymous_bytes" else int(1e7))}
+    states = [soak.State(**still)] * 9 + [soak.State(**(still | more))] * 3
+    assert len(soak.growth(states)) == 1
 
 
 def test_figures_of_rounds_are_put_together(module: Callable[[str], Any]) -> None:
     """Two rounds, the second disturbed for both: ratios and shares do not see it."""
-    loader, contestants = module("loader"), module("contestants")
+    turns, workload = module("turns"), module("workload").load("w2")
     checked = {"check": {}, "first_s": 1.0, "anonymous_bytes": 1e6, "items": 100}
     rounds = {
         name: [checked | {"wall_s": wall * times, "cpu_s": 2 * wall} for times in (1, 3)]
         for name, wall in (("nostall", 2.0), ("ceiling", 1.0), ("npy", 8.0))
     }
-    summary = loader.summarise(rounds, contestants.Work(root="", data=""))
+    summary = turns.summarise(rounds, workload, workload.kind(root="", data=""))
     assert summary["npy"]["nostall_times_faster"] == {"median": 4, "min": 4, "max": 4}
     assert summary["npy"]["nostall_times_less_cpu"]["median"] == 4
     assert summary["nostall"]["share_of_ceiling"]["wall"]["median"] == 0.5
     assert summary["nostall"]["pairs_per_s"]["max"] == 50
-    assert loader.rows(summary, {name: {"threads": 2} for name in rounds})[0][0] == "ceiling"
+    assert turns.rows(summary, workload)[0][0] == "ceiling"
 
 
 def test_wrong_names_and_sets_are_one_line(tmp_path: Path, module: Callable[[str], Any]) -> None:
@@ -142,8 +177,16 @@ def test_wrong_names_and_sets_are_one_line(tmp_path: Path, module: Callable[[str
     assert unknown.exit_code == 2 and "there are: nostall" in unknown.output
     missing = CliRunner().invoke(main, ["--data", str(tmp_path / "none"), "--peers", "nostall"])
     assert missing.exit_code == 2 and len(missing.output.strip().splitlines()) == 1
+    foreign = CliRunner().invoke(main, ["--work", "w1", "--patch", "16"])
+    assert foreign.exit_code == 2 and "--patch" in foreign.output
+    options = ["--work", "w1", "--images", str(tmp_path), "--root", str(tmp_path / "made")]
+    empty = CliRunner().invoke(main, [*options, "--peers", "nostall"])
+    assert empty.exit_code == 2 and "no JPEG files" in empty.output
 
 
-def test_every_contestant_is_listed(module: Callable[[str], Any]) -> None:
-    listed = CliRunner().invoke(module("loader").main, ["--list"]).output
-    assert all(name in listed for name in module("contestants").CONTESTANTS)
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_contestant_is_listed(name: str, module: Callable[[str], Any]) -> None:
+    listed = CliRunner().invoke(module("loader").main, ["--work", name, "--list"]).output
+    contestants = module("workload").load(name).contestants
+    assert "nostall" in contestants and all(one in listed for one in contestants)
+    assert WORKLOADS.keys() == module("workload").NAMES.keys()

@@ -76,22 +76,27 @@ class Normalise:
 
     The physical value is the manifest's `stored × scale + offset`: [0, 1] for 8-bit images.
     channels_last: in torch's memory format of that name, which tensor cores like better.
+    dtype "uint8": not converted, only laid out so, for a network that normalises by itself.
     """
 
     field: str
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "uint8"] = "float32"
     channels_last: bool = False
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"normalise to float32 or bfloat16, not {self.dtype}")
+        if self.dtype not in ("float32", "bfloat16", "uint8"):
+            raise ValueError(f"normalise to float32, bfloat16 or uint8, not {self.dtype}")
+        if self.dtype == "uint8" and (set(self.mean), set(self.std)) != ({0.0}, {1.0}):
+            raise ValueError("uint8 stays as it is stored: no mean and std go with it")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, not {self.std}")
 
     def affine(self, scale: float, offset: float, channels: int) -> tuple[Array, Array]:
         """Return (C,) factors and terms: float = stored × factor + term."""
+        if self.dtype == "uint8":
+            return np.ones(channels, np.float32), np.zeros(channels, np.float32)
         mean, std = (np.broadcast_to(value, channels) for value in (self.mean, self.std))
         return (scale / std).astype(np.float32), ((offset - mean) / std).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Who runs in bench/loader.py: the loader itself, its ceilings, and the peers.
+"""Who makes super-resolution pairs: the loader itself, its ceilings, and the peers.
 
 To add one, write a function (work, setting) -> endless generator of (LR, HR), and put it into
 CONTESTANTS. Legend: B batch, H W pixels of HR.
@@ -9,62 +9,28 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import corpus
 import numpy as np
 import numpy.typing as npt
-import peers
 import torch
-from peers import Pairs
-from timing import counts
+from workload import Contestant, Setting, Start, threads, workers
 
 from loaders import Dataset, Loader, kernels
 from loaders.arrays import Crops, Pixels
 from loaders.stages import Normalise
 from loaders.stages.crop import Crop
 from loaders.stages.dihedral import Dihedral
+from pairs import corpus, peers
+from pairs.peers import Pairs
+from pairs.work import Work
 
 Array = npt.NDArray[Any]
-Setting = dict[str, int]
 # The ceilings write to as many buffers as the loader with its two batches ahead.
 SLOTS = 4
 # So many batches of fixed crops, over and over: far more bytes than the caches hold.
 LAPS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """The workload, the same for every contestant. data: folder of the built set."""
-
-    root: str
-    data: str
-    scale: int = 4
-    patch: int = 64
-    batch: int = 16
-    threads: int = 2
-    device: str = "cpu"
-    seed: int = 0
-
-    @property
-    def fields(self) -> tuple[str, str]:
-        """Names of LR and HR in the set."""
-        return f"lr_x{self.scale}", "hr"
-
-
-Start = Callable[[Work, Setting], Pairs]
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One way to get pairs. settings: those worth trying; forms: peers' files that it may read."""
-
-    summary: str
-    start: Start
-    settings: Callable[[Work], list[Setting]]
-    forms: tuple[str, ...] = ()
 
 
 def nostall(work: Work, engine: Literal["host", "dali"]) -> Pairs:
@@ -97,7 +63,7 @@ def nostall(work: Work, engine: Literal["host", "dali"]) -> Pairs:
 def fixed_crops(work: Work, name: str, pixels: Pixels) -> list[Crops]:
     """Return LAPS batches of aligned crops, in the order of the files, not turned."""
     dataset = Dataset(work.data)
-    ids = dataset.split("train")
+    ids = np.asarray(dataset.split("train"))
     low = dataset.pixels(work.fields[0]).sizes(ids)
     rng, side = np.random.default_rng(work.seed), work.scale if name == "hr" else 1
     laps = []
@@ -185,16 +151,8 @@ def hand_over(work: Work, fill: Callable[[int, int, list[Array]], None]) -> Pair
             thread.join()
 
 
-def _threads(work: Work) -> list[Setting]:
-    return [{"threads": work.threads}]
-
-
-def _workers(work: Work) -> list[Setting]:
-    return [{"workers": workers} for workers in counts(work.threads)]
-
-
 def _chunks(work: Work) -> list[Setting]:
-    return [setting | {"chunk": chunk} for chunk in corpus.CHUNKS for setting in _workers(work)]
+    return [setting | {"chunk": chunk} for chunk in corpus.CHUNKS for setting in workers(work)]
 
 
 def _peer(kind: type[peers.Crops], form: str) -> Start:
@@ -205,47 +163,50 @@ def _peer(kind: type[peers.Crops], form: str) -> Start:
             Path(work.root), Path(work.data), form.format(**setting), work.scale
         )
         pairs = kind(peers.files(folder), work.scale, work.patch)
-        return peers.batches(pairs, work.batch, setting["workers"], torch.device(work.device))
+        return _batches(pairs, work, setting)
 
     return start
 
 
+def _batches(pairs: peers.Crops, work: Work, setting: Setting) -> Pairs:
+    torch.manual_seed(work.seed)
+    return peers.batches(pairs, work.batch, setting["workers"], torch.device(work.device))
+
+
 def _packed(work: Work, setting: Setting) -> Pairs:
     pairs = peers.Packed(peers.packed(Path(work.data), work.scale), work.scale, work.patch)
-    return peers.batches(pairs, work.batch, setting["workers"], torch.device(work.device))
+    return _batches(pairs, work, setting)
 
 
 CONTESTANTS: dict[str, Contestant] = {
     "nostall": Contestant(
-        "the Loader, host engine", lambda work, _: nostall(work, "host"), _threads
+        "the Loader, host engine", lambda work, _: nostall(work, "host"), threads
     ),
     "nostall-dali": Contestant(
-        "the Loader, DALI engine", lambda work, _: nostall(work, "dali"), _threads
+        "the Loader, DALI engine", lambda work, _: nostall(work, "dali"), threads
     ),
     "ceiling": Contestant(
         "fixed crops, page cache to float, no shuffle, no turns",
         lambda work, _: ceiling(work),
-        _threads,
+        threads,
     ),
     "ceiling-memory": Contestant(
         "fixed crops cut before, memory to float: conversion alone",
         lambda work, _: ceiling_memory(work),
-        _threads,
+        threads,
     ),
     "png": Contestant(
-        "DataLoader, whole PNG pairs (BasicSR)", _peer(peers.Png, "png"), _workers, ("png",)
+        "DataLoader, whole PNG pairs (BasicSR)", _peer(peers.Png, "png"), workers, ("png",)
     ),
     "png-sub": Contestant(
         "DataLoader, PNG sub-images of 480 px (BasicSR)",
         _peer(peers.Png, "png-sub"),
-        _workers,
+        workers,
         ("png-sub",),
     ),
-    "npy": Contestant(
-        "DataLoader, memory-mapped .npy", _peer(peers.Npy, "npy"), _workers, ("npy",)
-    ),
+    "npy": Contestant("DataLoader, memory-mapped .npy", _peer(peers.Npy, "npy"), workers, ("npy",)),
     "zarr": Contestant(
-        "DataLoader, zarr-python on the very set that nostall reads", _packed, _workers
+        "DataLoader, zarr-python on the very set that nostall reads", _packed, workers
     ),
     "zarr-chunks": Contestant(
         "DataLoader, zarr-python, an array an image in chunks that suit it",

@@ -127,7 +127,7 @@ def files(folder: Path) -> list[tuple[Any, Any]]:
 def packed(data: Path, scale: int) -> list[tuple[Any, Any]]:
     """Return where the pairs of a built set lie in its zarr arrays; ValueError where not packed."""
     dataset = Set(data)
-    ids, places = dataset.split("train"), []
+    ids, places = np.asarray(dataset.split("train")), []
     for name in (f"lr_x{scale}", "hr"):
         path = str(dataset.folder / f"{name}.zarr")
         array = zarr.open_array(path, mode="r")

@@ -1,6 +1,4 @@
-"""What the benchmarks read: photographs of 2040×1356 pixels, a built set, and the peers' files.
-
-    python bench/corpus.py [--root data/bench]
+"""What the pairs are cut from: photographs of 2040×1356 pixels, a built set, and the peers' files.
 
 The photographs are mosaics of real ones that ship in installed packages, with mild noise, so that
 a PNG takes 4-6 MB as one of DIV2K does. The peers' files hold exactly the pixels of the built set.
@@ -9,8 +7,6 @@ Everything is written once and reused; a folder without its `complete` file is w
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,11 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import click
 import cv2
 import numpy as np
 import numpy.typing as npt
 import zarr
+from files import written
 
 from dataprep.build import build
 from dataprep.manifest import DataError
@@ -32,7 +28,6 @@ from dataprep.superres import windows
 from loaders import Dataset, kernels
 
 Array = npt.NDArray[Any]
-DONE = "complete"
 # BasicSR's extract_subimages: windows of 480 px, 240 apart, PNG compression 3.
 TILE, STEP, LEVEL = 480, 240, 3
 # zarr-python pays for each chunk and for each byte: which of these is best, the benchmark tries.
@@ -56,17 +51,6 @@ def photographs(root: Path, what: Photographs) -> Path:
     """Write the photographs as PNG and return their folder."""
     folder = root / f"photographs-{what.count}x{what.width}x{what.height}"
     return written(folder, lambda to: _mosaics(to, what), asdict(what))
-
-
-def written(folder: Path, write: Callable[[Path], None], facts: Any = None) -> Path:
-    """Fill a folder unless that was done before, from the same facts."""
-    done = folder / DONE
-    if not (done.exists() and json.loads(done.read_text()) == facts):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write(folder)
-        done.write_text(json.dumps(facts))
-    return folder
 
 
 def _mosaics(folder: Path, what: Photographs) -> None:
@@ -108,7 +92,7 @@ def built(root: Path, what: Photographs, scale: int) -> Path:
 def pixels(dataset: Dataset, name: str) -> Iterator[Array]:
     """Yield every image (H, W, C) of one field of the split train."""
     field = dataset.pixels(name)
-    ids = dataset.split("train")
+    ids = np.asarray(dataset.split("train"))
     for i, (height, width) in zip(ids, field.sizes(ids), strict=True):
         one = np.array([i])
         crops = field.locate(one, np.array([[0, 0, height, width]]), np.zeros(1, np.int64))
@@ -179,26 +163,3 @@ _FORMS: dict[str, Callable[[Path, Path, Array, Array], None]] = {
     **{f"zarr-{chunk}": partial(_zarr, chunk) for chunk in CHUNKS},
 }
 FORMS = tuple(_FORMS)
-
-
-def warm(folder: Path) -> None:
-    """Read every file once, so that it lies in the page cache."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb", buffering=0) as file:
-                while file.read(1 << 24):
-                    pass
-
-
-@click.command()
-@click.option("--root", type=click.Path(path_type=Path), default=Path("data/bench"))
-@click.option("--scale", default=4, show_default=True)
-def main(root: Path, scale: int) -> None:
-    """Write everything that the benchmarks read."""
-    data = built(root, Photographs(), scale)
-    for form in FORMS:
-        print(peer_files(root, data, form, scale))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,83 @@
+"""DALI's own readers and operators on the CPU, as its ImageNet examples use them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import torch
+import torch.utils.dlpack
+from nvidia.dali import fn, pipeline_def, types
+from torch import Tensor
+from workload import Setting
+
+from photos.corpus import SPLIT, shards
+from photos.work import AREA, MEAN, RATIO, STD, Work
+
+Labelled = Generator[tuple[Tensor, Tensor], None, None]
+# Samples between which a reader's shuffle chooses.
+FILL = 1024
+
+
+def file_reader(work: Work, setting: Setting, folder: str) -> Labelled:
+    """Yield from readers.file; `folder`: attribute of the work."""
+    where = f"{getattr(work, folder)}/{SPLIT}"
+    for images, labels in _run(work, setting, lambda: _files(where)):
+        yield images, torch.utils.dlpack.from_dlpack(labels.as_tensor()).reshape(-1)
+
+
+def tar_reader(work: Work, setting: Setting) -> Labelled:
+    """Yield from readers.webdataset, on the shards of the set."""
+    for images, texts in _run(work, setting, lambda: _tars(shards(work.data))):
+        digits = (bytes(texts.at(i)) for i in range(len(texts)))
+        yield images, torch.tensor([int(text) for text in digits])
+
+
+def _files(folder: str) -> Any:
+    return fn.readers.file(file_root=folder, random_shuffle=True, initial_fill=FILL, name="reader")
+
+
+def _tars(paths: list[str]) -> Any:
+    return fn.readers.webdataset(
+        paths=paths,
+        index_paths=[path.removesuffix("tar") + "idx" for path in paths],
+        ext=["jpg", "cls"],
+        missing_component_behavior="error",
+        random_shuffle=True,
+        initial_fill=FILL,
+        name="reader",
+    )
+
+
+def _run(work: Work, setting: Setting, read: Any) -> Generator[tuple[Tensor, Any], None, None]:
+    """Run the graph without end; a batch is valid until the next."""
+    pipeline = _graph(
+        read,
+        work.size,
+        batch_size=work.batch,
+        num_threads=setting["threads"],
+        device_id=None,
+        seed=work.seed + 1,
+    )
+    pipeline.build()
+    while True:
+        images, labels = pipeline.run()
+        yield torch.utils.dlpack.from_dlpack(images.as_tensor()), labels
+
+
+@pipeline_def  # type: ignore[untyped-decorator]
+def _graph(read: Any, size: int) -> Any:
+    encoded, labels = read()
+    images = fn.decoders.image_random_crop(
+        encoded, output_type=types.RGB, random_area=AREA, random_aspect_ratio=RATIO
+    )
+    images = fn.resize(images, size=(size, size), interp_type=types.INTERP_LINEAR, antialias=True)
+    images = fn.crop_mirror_normalize(
+        images,
+        dtype=types.FLOAT,
+        output_layout="CHW",
+        mean=[255 * value for value in MEAN],
+        std=[255 * value for value in STD],
+        mirror=fn.random.coin_flip(),
+    )
+    return images, labels

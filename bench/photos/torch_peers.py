@@ -1,0 +1,81 @@
+"""torchvision in a DataLoader of worker processes: PIL, as its own recipe, and decode_jpeg with v2.
+
+Kinder than a recipe in one point: the sampler never ends, so that workers are never started anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torchvision import datasets, io, transforms
+from torchvision.transforms import v2
+from workload import Setting
+
+from photos.corpus import SPLIT
+from photos.work import AREA, MEAN, RATIO, STD, Work
+
+Labelled = Generator[tuple[Tensor, Tensor], None, None]
+
+
+class Endless(Sampler[int]):
+    """One random permutation after another."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield from torch.randperm(self.count).tolist()
+
+
+def pil(work: Work, setting: Setting, folder: str) -> Labelled:
+    """Yield from ImageFolder with PIL; `folder`: attribute of the work."""
+    change = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(work.size, AREA, RATIO),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    where = f"{getattr(work, folder)}/{SPLIT}"
+    return batches(datasets.ImageFolder(where, change), work, setting)
+
+
+def tensors(work: Work, setting: Setting, folder: str) -> Labelled:
+    """Yield from decode_jpeg and transforms v2: geometry on uint8, then float."""
+    change = v2.Compose(
+        [
+            v2.RandomResizedCrop(work.size, AREA, RATIO, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+    where = f"{getattr(work, folder)}/{SPLIT}"
+    return batches(datasets.ImageFolder(where, change, loader=decoded), work, setting)
+
+
+def decoded(path: str) -> Tensor:
+    """Return one image, uint8 (3, H, W)."""
+    image: Tensor = io.decode_jpeg(io.read_file(path), mode=io.ImageReadMode.RGB)
+    return image
+
+
+def batches(dataset: Any, work: Work, setting: Setting) -> Labelled:
+    """Yield batches without end from worker processes, 0: from this one."""
+    torch.manual_seed(work.seed)
+    torch.set_num_threads(1)
+    loader: Any = DataLoader(
+        dataset,
+        work.batch,
+        sampler=Endless(len(dataset)),
+        num_workers=setting["workers"],
+        pin_memory=work.device == "cuda",
+    )
+    for images, labels in loader:
+        yield images.to(work.device, non_blocking=True), labels

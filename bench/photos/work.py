@@ -1,0 +1,29 @@
+"""The work of bench/loader.py --work w1, w1-short and w1-raw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import workload
+
+# ImageNet's, of pixels in [0, 1]; what torchvision's own recipes use.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# RandomResizedCrop's defaults: share of the area, width over height.
+AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(workload.Work):
+    """RandomResizedCrop(size), horizontal flip, normalise to float32.
+
+    files: folder `train/<class>/*.jpg` of the photographs as they came. own: the same kind of
+        folder with the images of the set, where the set holds smaller ones. reference: figures
+        that every contestant's batches must be near.
+    """
+
+    variant: str = "native"
+    size: int = 224
+    batch: int = 64
+    files: str = ""
+    own: str = ""
+    reference: str = ""
