@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from dataprep.compiled import compiled
 
 Border = Literal["symmetric", "replicate"]
 Image = NDArray[np.uint8]
@@ -68,7 +69,7 @@ def _resize(
     return out.reshape(*size, *image.shape[2:])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _cubic(x: float) -> float:
     """Return Keys' cubic with a = -0.5 (Keys 1981, eq. 15)."""
     x = abs(x)
@@ -79,7 +80,7 @@ def _cubic(x: float) -> float:
     return 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _taps(
     length: int, count: int, step: float, stretch: float, mirror: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -105,7 +106,7 @@ def _taps(
     return indices, weights
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _resize_height(
     source: Image, indices: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> Image:
@@ -127,7 +128,7 @@ def _resize_height(
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _resize_width(source: Image, indices: NDArray[np.int64], weights: NDArray[np.float64]) -> Image:
     """Resize (H, W, C) along its width."""
     height, _, channels = source.shape

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from dataprep.compiled import compiled
 from dataprep.huffman import LOOK_BITS
 
 Array = npt.NDArray[Any]
@@ -28,7 +28,7 @@ _DC_LIMIT, _DC_BITS, _AC_BITS = 1024, 11, 10
 _U = np.uint64
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def unstuff(data: Array, start: int, clean: Array, ends: Array) -> tuple[int, int]:
     """Copy entropy data from byte `start` without stuffing and restart markers.
 
@@ -64,7 +64,7 @@ def unstuff(data: Array, start: int, clean: Array, ends: Array) -> tuple[int, in
     return -1, i
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _word(clean: Array, bit: int) -> Any:
     """Return the next 57 bits or more, at the top of a word; LLVM makes it one load."""
     at = _U(bit) >> _U(3)
@@ -75,7 +75,7 @@ def _word(clean: Array, bit: int) -> Any:
     return word << (_U(bit) & _U(7))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _far(word: Any, slot: int, far: Array, values: Array) -> Any:
     code = np.int64(word >> _U(48))
     for length in range(LOOK_BITS + 1, 17):
@@ -84,14 +84,14 @@ def _far(word: Any, slot: int, far: Array, values: Array) -> Any:
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _extra(word: Any, length: int, size: int) -> Any:
     """Return the `size` bits behind a code of `length`."""
     # Two shifts to the right, since one by 64 is undefined.
     return np.int64((word << _U(length)) >> _U(1) >> _U(63 - size))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _after(k: int, symbol: int) -> int:
     """Return the place in the block behind a symbol; 65 for what baseline does not have."""
     size = symbol & 15
@@ -102,7 +102,7 @@ def _after(k: int, symbol: int) -> int:
     return k + 16 if symbol == 0xF0 else 65
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _read_block(
     clean: Array, bit: int, slot: int, tables: Any, symbols: Array, n: int, counts: Array
 ) -> tuple[int, int]:
@@ -127,7 +127,7 @@ def _read_block(
     return bit, n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _read_level(clean: Array, bit: int, slot: int, tables: Any) -> tuple[int, int]:
     """Read one DC difference; returns (bit, difference), bit -1 where it is damaged."""
     look, far, values = tables
@@ -144,7 +144,7 @@ def _read_level(clean: Array, bit: int, slot: int, tables: Any) -> tuple[int, in
     return bit + length + size, value
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def read(
     clean: Array,
     ends: Array,
@@ -184,7 +184,7 @@ def read(
     return n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _bits(value: int) -> int:
     size, left = 0, abs(value)
     while left:
@@ -193,7 +193,7 @@ def _bits(value: int) -> int:
     return size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def count_levels(levels: Array, plan: Array, interval: int, counts: Array) -> None:
     """Count the sizes of DC differences for restart intervals of so many MCUs."""
     previous = np.zeros(4, np.int64)
@@ -207,7 +207,7 @@ def count_levels(levels: Array, plan: Array, interval: int, counts: Array) -> No
         previous[plan[b, 0]] = levels[block]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put(state: Any, out: Array, code: int, length: int) -> Any:
     """Append up to 32 bits. The state is (waiting bits, how many, byte of out)."""
     waiting, many, at = state
@@ -231,7 +231,7 @@ def _put(state: Any, out: Array, code: int, length: int) -> Any:
     return waiting, many, at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _close(state: Any, out: Array) -> Any:
     """Fill up with ones to a whole byte and write what waits; returns the byte of out behind it."""
     waiting, many, at = state
@@ -247,7 +247,7 @@ def _close(state: Any, out: Array) -> Any:
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write(
     symbols: Array,
     levels: Array,

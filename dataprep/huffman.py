@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from dataprep.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -18,7 +19,7 @@ Array = npt.NDArray[Any]
 LOOK_BITS = 10
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def learn(lengths: Array, values: Array, slot: int, look: Array, far: Array) -> bool:
     """Fill one slot's tables from a DHT; False where its codes do not fit or use all ones.
 
@@ -44,7 +45,7 @@ def learn(lengths: Array, values: Array, slot: int, look: Array, far: Array) -> 
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _rarest(counts: Array, other: int) -> int:
     """Return the symbol that occurs least, of several the last one, but not `other`; else -1."""
     best = -1
@@ -54,7 +55,7 @@ def _rarest(counts: Array, other: int) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _code_sizes(counts: Array) -> Array:
     """Return code lengths of all 257 symbols. JPEG (T.81) figure K.1."""
     counts = counts.copy()
@@ -78,7 +79,7 @@ def _code_sizes(counts: Array) -> Array:
             sizes[two] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def optimise(counts: Array, lengths: Array, values: Array, codes: Array) -> int:
     """Fill the best table of one slot for (257,) counts; returns the bits that it will take.
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
+
+from dataprep.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -17,7 +19,7 @@ _SIGNATURE = types.intp(types.int32, types.uintp, types.uintp, types.int64)
 _pread: Any = types.ExternalFunction("pread", _SIGNATURE)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gather(fd: int, starts: Array, sizes: Array, out: Array) -> int:
     """Read pieces of a file back to back into out (bytes), adjacent ones in one call.
 
@@ -40,7 +42,7 @@ def gather(fd: int, starts: Array, sizes: Array, out: Array) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def channel_sums(pixels: Array, total: Array) -> None:
     """Add sums and sums of squares of (pixels, channels) to `total` (2, channels), in its type."""
     for c in range(pixels.shape[1]):

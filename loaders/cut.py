@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
 from dataprep import jpeg
+from dataprep.compiled import compiled
 from loaders.cut_header import copy, copy_head, number
 
 Array = npt.NDArray[Any]
@@ -83,7 +84,7 @@ def crop(data: bytes, rows: Array, box: Box) -> Cut:
     return Cut(out[:length].tobytes(), *place)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def rows_needed(height: int, rows: int, top: int, bottom: int) -> tuple[int, int]:
     """Return the first and last row that a box from top to bottom needs, with its margin.
 
@@ -101,13 +102,13 @@ def rows_needed(height: int, rows: int, top: int, bottom: int) -> tuple[int, int
     return -1, -1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cover(start: int, stop: int, margin: int, size: int, step: int) -> tuple[int, int]:
     """Return the first and last step that covers start:stop, with a margin inside the image."""
     return max(start - margin, 0) // step, (min(stop + margin, size) - 1) // step
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _find(body: Array, at: int, end: int, which: int) -> int:
     """Return where the next marker is, which must be RST `which`; -1 if another, `end` if none."""
     address = body.ctypes.data
@@ -122,7 +123,7 @@ def _find(body: Array, at: int, end: int, which: int) -> int:
     return end
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _copy_row(
     body: Array, begin: int, end: int, which: int, span: Any, out: Array, to: int, fresh: int
 ) -> int:
@@ -151,12 +152,12 @@ def _copy_row(
     return to
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _is_marker(body: Array, at: int, which: int) -> bool:
     return bool(body[at] == 0xFF and body[at + 1] == 0xD0 + (which & 7))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _copy_rows(
     body: Array, starts: Array, first_row: int, rows: Any, span: Any, out: Array, to: int
 ) -> int:
@@ -185,7 +186,7 @@ def _copy_rows(
     return to
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _wrong(head: Array, body: Array, starts: Array, first_row: int, box: Any, size: Any) -> int:
     """Return the error of arguments that do not fit together, 0 if they do."""
     y, x, h, w = box
@@ -199,7 +200,7 @@ def _wrong(head: Array, body: Array, starts: Array, first_row: int, box: Any, si
     return 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _window(frame: Any, interval: int, box: Any, size: Any) -> Any:
     """Return (first, last, number) of the rows and of a row's intervals that the box needs.
 
@@ -218,7 +219,7 @@ def _window(frame: Any, interval: int, box: Any, size: Any) -> Any:
     return (top, bottom, (height + mcu_y - 1) // mcu_y), (first, last, across // interval)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def assemble(
     head: Array,
     body: Array,

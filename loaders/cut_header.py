@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from dataprep.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -22,7 +23,7 @@ _KINDS[[*range(0xE1, 0xEE), 0xEF, 0xFE]] = _SKIP
 _KINDS[0xC0:0xC2], _KINDS[0xDD], _KINDS[0xDA] = _FRAME, _RESTARTS, _SCAN
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def copy(source: Array, start: int, stop: int, out: Array, to: int) -> int:
     """Copy source[start:stop] to out[to:]; returns the place behind it."""
     one, two = source[start:stop], out[to : to + stop - start]
@@ -31,13 +32,13 @@ def copy(source: Array, start: int, stop: int, out: Array, to: int) -> int:
     return to + stop - start
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def number(head: Array, at: int) -> Any:
     """Return the 16-bit number at byte `at`."""
     return _INT(head[at]) << 8 | _INT(head[at + 1])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _frame(head: Array, at: int, end: int) -> tuple[int, int, int, int]:
     """Return height and width of an MCU, and one chroma sample in pixels (0: not subsampled)."""
     parts = _INT(head[at + 9])
@@ -57,7 +58,7 @@ def _frame(head: Array, at: int, end: int) -> tuple[int, int, int, int]:
     return 8 * down, 8 * across, margin_y, margin_x
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _segment(head: Array, at: int) -> tuple[int, int]:
     """Return kind and end of the segment at byte `at`; kind 0 if it is damaged or out of place."""
     kind, end = _KINDS[head[at + 1]], at + 2 + number(head, at + 2)
@@ -67,7 +68,7 @@ def _segment(head: Array, at: int) -> tuple[int, int]:
     return kind, end
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def copy_head(head: Array, out: Array) -> Any:
     """Copy what a cut needs of the header.
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from dataprep.compiled import compiled
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def mix(state: np.uint64, part: np.uint64) -> np.uint64:
     """Fold one more part of the key into the state."""
     z = (state ^ part) + np.uint64(0x9E3779B97F4A7C15)
@@ -27,7 +28,7 @@ def mix(state: np.uint64, part: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _draw(
     seed: np.uint64, epoch: np.uint64, slot: np.uint64, positions: I64, ids: I64, out: U64
 ) -> None:

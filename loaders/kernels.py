@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
+
+from dataprep.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +39,7 @@ _BLOCK = 64
 SCRATCH_BYTES = 1 << 18
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def fill(fd: int, scratch: Array, at: int, size: int, offset: int) -> bool:
     """Read exactly `size` bytes to byte `at` of scratch; False at the file's end or on an error."""
     done = 0
@@ -49,7 +51,7 @@ def fill(fd: int, scratch: Array, at: int, size: int, offset: int) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _gather(fd: int, to: int, start: int, stride: int, row_bytes: int, rows: int) -> bool:
     """Read rows back to back to address `to` in one call; False where it brought less."""
     gap = stride - row_bytes
@@ -62,7 +64,7 @@ def _gather(fd: int, to: int, start: int, stride: int, row_bytes: int, rows: int
     return bool(got == rows * stride - gap)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: int) -> bool:
     """Read rows back to back into out; False at the file's end or on an error."""
     if stride == row_bytes:
@@ -80,7 +82,7 @@ def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: in
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _band(fd: int, scratch: Array, start: int, stride: int, row_bytes: int, rows: int) -> int:
     """Read rows into scratch; returns the bytes between two of them there, or -1."""
     if stride - row_bytes <= _SMALL_GAP_BYTES and (rows - 1) * stride + row_bytes <= scratch.nbytes:
@@ -89,7 +91,7 @@ def _band(fd: int, scratch: Array, start: int, stride: int, row_bytes: int, rows
     return row_bytes if _rows(fd, scratch, start, stride, row_bytes, rows) else -1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _line(src: Array, first: int, step: int, a: float, b: float, out: Array) -> None:
     """Write out[x] = src[first + x × step] × a + b."""
     for x in range(len(out)):
@@ -97,7 +99,7 @@ def _line(src: Array, first: int, step: int, a: float, b: float, out: Array) -> 
         out[x] = src[np.uint64(first) + np.uint64(x) * np.uint64(step)] * a + b
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _line_rgb(
     src: Array, first: int, step: int, scale: Array, bias: Array, r: Array, g: Array, b: Array
 ) -> None:
@@ -118,7 +120,7 @@ def _line_rgb(
         b[x] = src[i + np.uint64(2)] * a2 + b2
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _store_line(
     src: Array, first: int, step: int, scale: Array, bias: Array, out: Array, y: int, x: int, n: int
 ) -> None:
@@ -132,7 +134,7 @@ def _store_line(
             _line(src, first + c, step, scale[c], bias[c], out[c, y, x : x + n])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _transpose(src: Array, pitch: int, rows: int, code: int, out: Array) -> None:
     """Copy source rows (pitch values apart) to the columns of out (H, rows, C), flipped by code."""
     height, channels = out.shape[0], out.shape[2]
@@ -152,7 +154,7 @@ def _transpose(src: Array, pitch: int, rows: int, code: int, out: Array) -> None
                         out[oy, ox, c] = src[i + np.uint64(c)]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mirror(row: Array, out: Array) -> None:
     """Copy a row to out (W, C) from right to left."""
     width, channels = out.shape
@@ -167,7 +169,7 @@ def _mirror(row: Array, out: Array) -> None:
                 out[ox, c] = row[i + np.uint64(c)]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _store_float(
     band: Array,
     pitch: int,
@@ -195,7 +197,7 @@ def _store_float(
         _store_line(band, first + y * pitch, step, scale, bias, out, top + oy, 0, width)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _store_raw(band: Array, pitch: int, y0: int, rows: int, code: int, out: Array) -> None:
     """Write source rows y0… (pitch values apart) into out (H, W, C), turned by a dihedral code."""
     height, width, channels = out.shape
@@ -215,7 +217,7 @@ def _store_raw(band: Array, pitch: int, y0: int, rows: int, code: int, out: Arra
                 line[i] = row[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def read_float(
     fds: Array,
     starts: Array,
@@ -247,7 +249,7 @@ def read_float(
     return -1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def read_raw(
     fds: Array,
     starts: Array,
@@ -275,7 +277,7 @@ def read_raw(
     return -1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def convert(images: Array, scale: Array, bias: Array, out: Array) -> None:
     """Convert images (B, H, W, C) of any dtype to out (B, C, H, W) = pixel × scale + bias."""
     channels, width = out.shape[1], out.shape[3]

@@ -19,8 +19,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from dataprep.compiled import compiled
 from loaders.draw import mix, word
 
 I64 = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ _ROUNDS = 6  # four are pseudo-random in theory (Luby & Rackoff 1988); small hal
 _BLOCKS, _ROWS, _SHIFT, _SHORT = (np.uint64(64 + number) for number in range(4))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _walk(value: np.uint64, size: np.uint64, half: np.uint64, key: np.uint64) -> np.uint64:
     """Return where a value below `size` lies in the permutation of a key."""
     mask = (np.uint64(1) << half) - np.uint64(1)
@@ -43,7 +43,7 @@ def _walk(value: np.uint64, size: np.uint64, half: np.uint64, key: np.uint64) ->
             return value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _walk_all(
     values: U64, size: np.uint64, half: np.uint64, seed: np.uint64, epoch: np.uint64
 ) -> None:
@@ -62,7 +62,7 @@ def permute(size: int, seed: int, epoch: int, positions: I64) -> I64:
     return values.astype(np.int64)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _permuted(value: int, size: int, key: np.uint64) -> int:
     """Return where a value lies in a permutation of range(size), signed."""
     bits, rest = 0, size - 1
@@ -72,7 +72,7 @@ def _permuted(value: int, size: int, key: np.uint64) -> int:
     return int(_walk(np.uint64(value), np.uint64(size), half, key))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _grid(rows: int, block: int, seed: np.uint64, epoch: np.uint64) -> tuple[np.uint64, I64]:
     """Return an epoch's key and [blocks, rows of the short one, its place, shift of the grid]."""
     key = mix(mix(np.uint64(0), seed), epoch)
@@ -82,13 +82,13 @@ def _grid(rows: int, block: int, seed: np.uint64, epoch: np.uint64) -> tuple[np.
     return key, np.array([blocks, rows - (blocks - 1) * block, short, shift])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _start(place: int, block: int, grid: I64) -> int:
     """Return the first position of the block at a place; all before it are whole but the short."""
     return int(place * block - (block - grid[1] if place > grid[2] else 0))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _place(position: int, block: int, grid: I64) -> int:
     """Return the place of the block that holds a position: `_start` undone."""
     place = min(position // block, int(grid[2]))
@@ -97,7 +97,7 @@ def _place(position: int, block: int, grid: I64) -> int:
     return place
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _first_row(place: int, rows: int, block: int, key: np.uint64, grid: I64) -> int:
     """Return where the block at a place begins in storage; it may run over the end to row 0."""
     if place == grid[2]:
@@ -107,13 +107,13 @@ def _first_row(place: int, rows: int, block: int, key: np.uint64, grid: I64) -> 
     return int((number * block + grid[3]) % rows)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _window(place: int, windows: int, blocks: int) -> int:
     """Return the window of a place. Windows differ by one block: none is left with a single one."""
     return ((place + 1) * windows - 1) // blocks
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _in_blocks(
     positions: I64, rows: int, block: int, windows: int, seed: np.uint64, epoch: np.uint64
 ) -> I64:
@@ -132,7 +132,7 @@ def _in_blocks(
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _window_at(
     position: int, rows: int, block: int, windows: int, seed: np.uint64, epoch: np.uint64
 ) -> int:
@@ -141,7 +141,7 @@ def _window_at(
     return _window(_place(position, block, grid), windows, grid[0])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _ranges(
     window: int, rows: int, block: int, windows: int, seed: np.uint64, epoch: np.uint64
 ) -> I64:

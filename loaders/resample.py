@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from dataprep.compiled import compiled
 from loaders.lanes import FEW, PIXEL_BYTES, dot, dot_few
 
 Array = npt.NDArray[Any]
@@ -45,7 +45,7 @@ class Workspace:
             self.line = np.zeros(size, np.float32)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _weight(kind: int, x: float) -> float:
     """Return the filter at x, which is in pixels of the coarser side."""
     x = abs(x)
@@ -58,7 +58,7 @@ def _weight(kind: int, x: float) -> float:
     return 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _table(
     kind: int, start: float, extent: float, size: int, flip: bool, first: Array, weights: Array
 ) -> int:
@@ -96,31 +96,31 @@ def _table(
     return most
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _one_row(row: Array, weight: float, line: Array) -> None:
     for i in range(len(line)):
         line[i] = np.float32(row[i]) * weight
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _two_rows(row: Array, other: Array, weight: float, share: float, line: Array) -> None:
     for i in range(len(line)):
         line[i] = np.float32(row[i]) * weight + np.float32(other[i]) * share
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_row(row: Array, weight: float, line: Array) -> None:
     for i in range(len(line)):
         line[i] += np.float32(row[i]) * weight
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_two(row: Array, other: Array, weight: float, share: float, line: Array) -> None:
     for i in range(len(line)):
         line[i] += np.float32(row[i]) * weight + np.float32(other[i]) * share
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _column(
     src: Array, top: int, begin: int, end: int, rows: int, weights: Array, line: Array
 ) -> None:
@@ -138,7 +138,7 @@ def _column(
         _add_row(src[top + rows - 1, begin:end], weights[rows - 1], line)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _along_rgb(
     line: Array, first: Array, weights: Array, taps: int, scale: Array, bias: Array,
     r: Array, g: Array, b: Array,
@@ -156,7 +156,7 @@ def _along_rgb(
         r[x], g[x], b[x] = dot(at, by, taps, a0, a1, a2, b0, b1, b2)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _along(
     line: Array, first: Array, weights: Array, taps: int, channels: int, channel: int,
     scale: float, bias: float, out: Array,
@@ -171,7 +171,7 @@ def _along(
         out[x] = total * scale + bias
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def resample(
     src: Array,
     place: Array,
@@ -216,7 +216,7 @@ def resample(
             )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def turn(planes: Array, out: Array) -> None:
     """Transpose planes (C, W, H) to out (C, H, W)."""
     for c in range(out.shape[0]):
@@ -226,7 +226,7 @@ def turn(planes: Array, out: Array) -> None:
                     out[c, y, x] = planes[c, x, y]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def clip(planes: Array, low: float, high: float, scale: Array, bias: Array) -> None:
     """Clip planes (C, H, W) in place, then × scale + bias: a cubic filter overshoots."""
     for c in range(planes.shape[0]):
@@ -237,7 +237,7 @@ def clip(planes: Array, low: float, high: float, scale: Array, bias: Array) -> N
                 row[x] = min(max(row[x], low), high) * a + b
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def to_pixels(planes: Array, low: float, high: float, out: Array) -> None:
     """Write planes (C, H, W) to out (H, W, C), rounded and clipped to what its dtype holds."""
     for y in range(out.shape[0]):
@@ -247,7 +247,7 @@ def to_pixels(planes: Array, low: float, high: float, out: Array) -> None:
                 out[y, x, c] = min(max(np.rint(row[x]), low), high)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def to_levels(planes: Array, out: Array) -> None:
     """Write planes (C, H, W) to out of the same shape as whole numbers from 0 to 255."""
     for c in range(out.shape[0]):
@@ -257,7 +257,7 @@ def to_levels(planes: Array, out: Array) -> None:
                 to[x] = min(max(np.rint(row[x]), 0.0), 255.0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def to_last(planes: Array, out: Array) -> None:
     """Write planes (C, H, W) to out (H, W, C)."""
     for y in range(out.shape[0]):
@@ -267,7 +267,7 @@ def to_last(planes: Array, out: Array) -> None:
                 out[y, x, c] = row[x]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def to_bfloat(values: Array, out: Array) -> None:
     """Write float32 (n,) as bfloat16 bits (uint16), rounded to the nearest even, as torch does."""
     bits = values.view(np.uint32)

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from dataprep import index
+from dataprep.compiled import compiled
 from dataprep.manifest import Manifest
 from loaders import cut
 from loaders.buffers import Scratch
@@ -190,13 +190,13 @@ class Tar:
         self._files.close()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _read(fd: int, offset: int, size: int, data: Array) -> int:
     """Read a whole member; returns its bytes or an error code."""
     return size if fill(fd, data, 0, size, offset) else _UNREADABLE
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fetch(
     fd: int,
     offset: int,
