@@ -19,7 +19,7 @@ from loaders.vectors import (
     I32,
     cast,
     clamp,
-    compiled,
+    emitted,
     load,
     shuffle,
     splat,
@@ -116,7 +116,7 @@ def _down(builder: Any, near: Any, far: Any, term: Any, out: Any) -> None:
 
 
 def _of(count: int, write: Any) -> Any:
-    return compiled(types.none, [types.uint64] * count, write)
+    return emitted(types.none, [types.uint64] * count, write)
 
 
 # Addresses of LANES samples y, cb, cr -> of LANES pixels; of samples y -> of grey pixels.

@@ -1,8 +1,8 @@
 """One image file to RGB pixels in reused memory, for both engines.
 
-JPEGs go to libjpeg-turbo, straight into the given buffer; what it cannot turn to RGB (CMYK) and all
-other formats take the way of the build (dataprep/image.py), so that a stored file means the same
-pixels everywhere.
+What the build wrote is decoded by the loader itself (loaders/box.py). Other JPEGs, and irregular
+ones, go to libjpeg-turbo; what it cannot turn to RGB (CMYK) and all other formats take the way of
+the build (dataprep/image.py), so that a stored file means the same pixels everywhere.
 """
 
 from __future__ import annotations
@@ -17,10 +17,25 @@ from PIL import Image
 
 from dataprep import image
 from loaders.buffers import Scratch
-from loaders.tar import Fetched
+from loaders.tar import Fetched, Members, Tar
 
 Array = npt.NDArray[Any]
 PLAIN = ("Gray", "YCbCr", "RGB")
+
+
+def pixels(tar: Tar, members: Members, row: int, scratch: Scratch) -> tuple[Array, int, int]:
+    """Return rows (h, w × 3) that hold a sample's box, and where it begins in them: top, left.
+
+    BadSample where it cannot be read or decoded.
+    """
+    done = tar.decode(members, row, scratch)
+    if done is not None:
+        return done, 0, 0
+    fetched = tar.fetch(members, row, scratch)
+    try:
+        return decode(fetched, scratch), fetched.top, fetched.left
+    except ValueError as error:
+        raise tar.bad(int(members.ids[row]), str(error)) from None
 
 
 def decode(fetched: Fetched, scratch: Scratch) -> Array:

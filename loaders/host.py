@@ -16,10 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from loaders import kernels
+from loaders import decode, kernels
 from loaders.arrays import Pixels
 from loaders.buffers import Buffers, as_numpy, torch_type
-from loaders.decode import decode
 from loaders.engine import PIECE, Engine, Job, Stores, by_field, union
 from loaders.output import Output
 from loaders.program import Drawn
@@ -89,13 +88,9 @@ class Host(Engine):
 
         def work(rows: slice) -> None:
             for i in range(rows.start, rows.stop):
-                fetched = tar.fetch(members, i, scratch)
-                try:
-                    src = decode(fetched, scratch)
-                except ValueError as error:
-                    raise tar.bad(int(ids[i]), str(error)) from None
+                src, top, left = decode.pixels(tar, members, i, scratch)
                 for output, corner in zip(outputs, inside, strict=True):
-                    place = (int(corner[i, 0]) + fetched.top, int(corner[i, 1]) + fetched.left)
+                    place = int(corner[i, 0]) + top, int(corner[i, 1]) + left
                     output.write(i, src, place, scratch)
 
         return Job(len(ids), work, PIECE)

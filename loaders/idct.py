@@ -20,7 +20,7 @@ from loaders.vectors import (
     I32,
     cast,
     clamp,
-    compiled,
+    emitted,
     load,
     shuffle,
     splat,
@@ -136,4 +136,4 @@ def _write(builder: Any, coefficients: Any, factors: Any, out: Any, stride: Any)
 
 
 # (64 coefficients int16, their factors int16, first of 8 × 8 samples uint8, bytes between rows).
-idct: Any = compiled(types.none, [types.uint64] * 4, _write)
+idct: Any = emitted(types.none, [types.uint64] * 4, _write)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from dataprep.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -51,13 +52,13 @@ _ORDER = np.full(256, 63, np.uint8)
 _ORDER[:64] = ZIGZAG
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def prepare(work: Array) -> None:
     """Write what is the same for all files."""
     work[ORDER : ORDER + 256] = _ORDER
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def entry(bits: int, have: int, length: int, symbol: int, slot: int) -> Any:
     """Return the entry of a symbol whose code has `length` of the `have` bits, 0 if it needs more.
 
@@ -79,7 +80,7 @@ def entry(bits: int, have: int, length: int, symbol: int, slot: int) -> Any:
     return value << 16 | advance << 8 | (length + size)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fill(slot: int, lengths: Array, values: Array, entries: Array, far: Array) -> bool:
     """Write length << 8 | symbol, 0 for longer codes; False where codes do not fit: T.81 C.2."""
     code, number = 0, 0
@@ -101,9 +102,9 @@ def _fill(slot: int, lengths: Array, values: Array, entries: Array, far: Array) 
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def learn(slot: int, lengths: Array, listed: Array, work: Array) -> bool:
-    """Make one slot's tables of a DHT's (16,) lengths and its values; False where they are wrong."""
+    """Make one slot's tables of a DHT's (16,) lengths and its values; False if they are wrong."""
     values = work[VALUES + 256 * slot : VALUES + 256 * (slot + 1)]
     values[: len(listed)] = listed
     place = FAR + FAR_BYTES * slot

@@ -3,10 +3,10 @@
     tar = Dataset("photos").tar("image")
     data = tar.read(17)              # the file's bytes, whole
 
-A crop needs less: `locate` finds, for a batch, what lies where, and `fetch` brings the bytes of one
-sample as a small valid JPEG of the MCU rows and intervals that its box touches (loaders/cut.py),
-or whole where the image has no row index. Bytes come by `pread`, never by a memory map: a truncated
-shard is an error that names it, not a dead process.
+A crop needs less: `locate` finds, for a batch, what lies where. `decode` then brings the pixels of
+a box (loaders/box.py), `fetch` its bytes as a small valid JPEG for any decoder (loaders/cut.py);
+both read the MCU rows that the box touches. An image without row index is fetched whole. Bytes come
+by `pread`, never by a memory map: a truncated shard is an error that names it, not a dead process.
 
 Legend: B batch; boxes are (y, x, h, w) in pixels as they are stored.
 """
@@ -24,6 +24,7 @@ from dataprep import index
 from dataprep.compiled import compiled
 from dataprep.manifest import Manifest
 from loaders import cut
+from loaders.box import REFUSED, decode_box, work_bytes
 from loaders.buffers import Scratch
 from loaders.files import BadSample, Files
 from loaders.kernels import fill
@@ -148,6 +149,29 @@ class Tar:
             raise self.explain(members, row, length)
         return Fetched(to[:length], top, left, height, width, True)
 
+    def decode(self, members: Members, row: int, scratch: Scratch) -> Array | None:
+        """Return one sample's box as rows of RGB (h, w × 3), from the scratch; BadSample if unread.
+
+        None where it is not one that `loaders.box` decodes, or irregular: `fetch` it then.
+        """
+        rows = members.rows[members.starts[row] : members.starts[row + 1]]
+        if len(rows) == 0:
+            return None
+        size, width = int(members.bytes[row]), int(members.widths[row])
+        h, w = members.boxes[row, 2:].tolist()
+        room = work_bytes(size, h, w, width)
+        out = scratch.flat("pixels", 3 * h * w)
+        code = _decode(
+            members.fds[row], members.offsets[row], size, rows, members.boxes[row],
+            int(members.heights[row]), width, scratch.flat("file", size),
+            scratch.flat("work", room)[:room], out,
+        )  # fmt: skip
+        if code == REFUSED:
+            return None
+        if code < 0:
+            raise self.explain(members, row, code)
+        return out[: 3 * h * w].reshape(h, 3 * w)
+
     def read(self, sample: int) -> bytes:
         """Return one sample's whole file; BadSample where it cannot be read."""
         return self.read_all(np.array([sample]))[0]
@@ -197,30 +221,22 @@ def _read(fd: int, offset: int, size: int, data: Array) -> int:
 
 
 @compiled
-def _fetch(
-    fd: int,
-    offset: int,
-    size: int,
-    rows: Array,
-    box: Array,
-    height: int,
-    width: int,
-    data: Array,
-    out: Array,
-) -> tuple[int, int, int, int, int]:
-    """Read header and rows of one member to `data`, and cut the box out of them to `out`.
+def _load(
+    fd: int, offset: int, size: int, rows: Array, box: Array, height: int, data: Array
+) -> tuple[int, int, int, int]:
+    """Read header and rows of one member; returns (first row, last, begin, end of them in data).
 
-    Returns (bytes, top, left, height, width) of the small file; bytes below 0 is an error code.
+    A first row below 0 is an error code.
     """
     count = len(rows) - 1
     for i in range(count):
         if rows[i] >= rows[i + 1]:
-            return _BAD_ROWS, 0, 0, 0, 0
+            return _BAD_ROWS, 0, 0, 0
     if count < 1 or rows[0] < 4 or rows[count] > size:
-        return _BAD_ROWS, 0, 0, 0, 0
+        return _BAD_ROWS, 0, 0, 0
     first, last = cut.rows_needed(height, count, box[0], box[0] + box[2])
     if first < 0:
-        return _BAD_ROWS, 0, 0, 0, 0
+        return _BAD_ROWS, 0, 0, 0
     # With the marker before them: it shows whether the rows begin where the index says.
     head, start, end = rows[0], rows[first] - (2 if first else 0), rows[last + 1]
     if start - head <= _GAP_BYTES:
@@ -231,8 +247,41 @@ def _fetch(
         whole = fill(fd, data, 0, head, offset)
         whole = whole and fill(fd, data, head, end - start, offset + start)
     if not whole:
-        return _UNREADABLE, 0, 0, 0, 0
+        return _UNREADABLE, 0, 0, 0
+    return first, last, body, body + end - start
+
+
+@compiled
+def _fetch(
+    fd: int, offset: int, size: int, rows: Array, box: Array, height: int, width: int,
+    data: Array, out: Array,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """Read header and rows of one member to `data`, and cut the box out of them to `out`.
+
+    Returns (bytes, top, left, height, width) of the small file; bytes below 0 is an error code.
+    """
+    first, last, begin, end = _load(fd, offset, size, rows, box, height, data)
+    if first < 0:
+        return first, 0, 0, 0, 0
     return cut.assemble(
-        data[:head], data[body : body + end - start], rows[first : last + 2], first,
+        data[: rows[0]], data[begin:end], rows[first : last + 2], first,
         box[0], box[1], box[2], box[3], height, width, out,
+    )  # fmt: skip
+
+
+@compiled
+def _decode(
+    fd: int, offset: int, size: int, rows: Array, box: Array, height: int, width: int,
+    data: Array, work: Array, out: Array,
+) -> int:  # fmt: skip
+    """Read header and rows of one member to `data`, and decode the box to `out`.
+
+    Returns 0, `REFUSED`, or an error code of reading.
+    """
+    first, last, begin, end = _load(fd, offset, size, rows, box, height, data)
+    if first < 0:
+        return first
+    return decode_box(
+        data[: rows[0]], data[begin:end], rows[first : last + 2], first,
+        box[0], box[1], box[2], box[3], height, width, work, out,
     )  # fmt: skip

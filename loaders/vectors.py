@@ -65,7 +65,7 @@ def clamp(builder: Any, value: Any, least: int, most: int) -> Any:
     return builder.select(builder.icmp_signed(">", value, high), high, value)
 
 
-def compiled(result: Any, arguments: Sequence[Any], write: Callable[..., Any]) -> Any:
+def emitted(result: Any, arguments: Sequence[Any], write: Callable[..., Any]) -> Any:
     """Return a function for compiled code whose body `write(builder, *values)` emits."""
 
     def generate(target: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -112,14 +112,14 @@ def _reader(kind: Any, how: str, result: Any) -> Any:
         value = load(builder, address, kind)
         return getattr(builder, how)(value, I64) if how else value
 
-    return compiled(result, [types.uint64], write)
+    return emitted(result, [types.uint64], write)
 
 
 def _writer(kind: Any) -> Any:
     def write(builder: Any, address: Any, value: Any) -> None:
         store(builder, value if kind is I64 else builder.trunc(value, kind), address)
 
-    return compiled(types.none, [types.uint64, types.int64], write)
+    return emitted(types.none, [types.uint64, types.int64], write)
 
 
 # Addresses and unsigned results are uint64, signed results and what is stored int64.
@@ -128,11 +128,11 @@ int_at = _reader(I32, "sext", types.int64)
 long_at = _reader(I64, "", types.int64)
 put_short, put_long = _writer(I16), _writer(I64)
 # The next 64 bits, the first on top.
-bits_at: Any = compiled(types.uint64, [types.uint64], _big_endian)
+bits_at: Any = emitted(types.uint64, [types.uint64], _big_endian)
 # Marks a condition that seldom holds: what follows may be slow and uses no registers.
-rare: Any = compiled(types.boolean, [types.boolean], _rare)
+rare: Any = emitted(types.boolean, [types.boolean], _rare)
 # Set the 64 coefficients of a block to zero.
-wipe: Any = compiled(types.none, [types.uint64], _wipe)
+wipe: Any = emitted(types.none, [types.uint64], _wipe)
 # Copy CHUNK bytes; returns how many come before the first 0xFF.
-copy_plain: Any = compiled(types.uint64, [types.uint64, types.uint64], _copy_plain)
+copy_plain: Any = emitted(types.uint64, [types.uint64, types.uint64], _copy_plain)
 CHUNK = _CHUNK
