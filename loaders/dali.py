@@ -5,6 +5,9 @@ engine decodes (loaders/cut.py). DALI gets them through `external_source`, decod
 GPU), resamples, turns, applies the photometric stages' `graph` faces and converts to float.
 Pipeline mode, because the dynamic one cannot be checkpointed. This is the only file that imports
 DALI.
+
+Of damaged entropy data DALI's decoders only warn, and deliver what they make of it; the host engine
+refuses it. What was damaged after the build is found by `python -m dataprep verify`.
 """
 
 from __future__ import annotations
