@@ -107,7 +107,7 @@ class Job:
         except DataError as error:
             if not self.skip:
                 raise
-            why = ": ".join(part for part in (error.key, error.why) if part)
+            why = ": ".join(part for part in (error.key, error.why) if part not in ("", entry.name))
             record.skipped.append({"name": entry.name, "why": why})
 
     def _decoded(self, entry: Entry, sample: Sample) -> Sample:
