@@ -6,6 +6,7 @@ There are no worker processes. Legend: B samples of a rank, G of a global batch.
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal
@@ -135,6 +136,9 @@ class Loader:
     def __iter__(self) -> Generator[Batch, None, None]:
         self._chooser.rewind()
         ahead = self._reading = Ahead(self._plan, self._batch, self._slots)
+        # A program may end, or fail, with this open: threads that the interpreter finds still at
+        # work then abort the process.
+        atexit.register(self._end)
         try:
             while True:
                 began = time.perf_counter()
@@ -154,8 +158,14 @@ class Loader:
                     self._lane.release(slot)
                 ahead.give_back(slot)
         finally:
+            self._end()
+            atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        """Stop reading ahead."""
+        if self._reading is not None:
             self._chooser.close()
-            ahead.stop()
+            self._reading.stop()
 
     def _plan(self) -> Plan | None:
         """Choose this rank's part of the next global batch and draw for it; nothing is read."""
@@ -265,9 +275,7 @@ class Loader:
 
     def close(self) -> None:
         """Stop the threads and close the files; an iteration that is not finished ends."""
-        if self._reading is not None:
-            self._chooser.close()
-            self._reading.stop()
+        self._end()
         self.engine.close()
         if self._ahead is not None:
             self._ahead.close()
