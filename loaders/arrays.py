@@ -9,6 +9,7 @@ Legend: B batch, C channels, H W pixels of the output.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,17 @@ import numpy.typing as npt
 from dataprep import index
 from dataprep.manifest import Manifest
 from loaders.files import BadSample, Files
+from loaders.held import SMALL_BYTES, Held
+from loaders.kernels import MEMORY
 
 Array = npt.NDArray[Any]
 
 
 class Crops(NamedTuple):
-    """Where the pixels of a batch of crops lie: one row a sample, ready for the kernels."""
+    """Where the pixels of a batch of crops lie: one row a sample, ready for the kernels.
+
+    starts are bytes of the files, or addresses where fds are `MEMORY`.
+    """
 
     ids: Array
     fds: Array
@@ -40,10 +46,11 @@ class Crops(NamedTuple):
 class Pixels:
     """One image or map field of a built set, addressed by id.
 
-    Not for use from two threads at once: `locate` may close the files of earlier batches.
+    Small images are held in memory where all together take no more than `hold_bytes`. Not for use
+    from two threads at once: `locate` may close the files of earlier batches.
     """
 
-    def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, name: str, manifest: Manifest, hold_bytes: int = 0) -> None:
         self.name, self.field = name, manifest.fields[name]
         rows = manifest.samples
         self._shard, self._offset, self._height, self._width = (
@@ -55,6 +62,31 @@ class Pixels:
         self._pixel = self.channels * self.dtype.itemsize
         self._folder, self._expected = folder, manifest.files
         self._files = self.own_files()
+        self._is_sound = False
+        self._held = self._hold(hold_bytes)
+        self._is_sound = self._held is not None and self.field.is_uniform and self._all_fit()
+
+    def _hold(self, most: int) -> Held | None:
+        """Return all pixels, None where they are many or the images large."""
+        prefix = f"{self.name}.zarr/"
+        total = sum(f["bytes"] for name, f in self._expected.items() if name.startswith(prefix))
+        if total > min(most, SMALL_BYTES * len(self._shard)) or not total:
+            return None
+        there = np.unique(self._shard)
+        there = there[self._files.bytes(there) > 0]  # a damaged number may be any
+        return Held(self._files, int(there.max()) + 1) if len(there) else None
+
+    def _all_fit(self) -> bool:
+        """Tell whether the whole index is true: then it need not be asked batch by batch."""
+        with suppress(BadSample):
+            self._sizes(np.arange(len(self._shard)))
+            return True
+        return False
+
+    @property
+    def is_held(self) -> bool:
+        """True where the pixels lie in memory."""
+        return self._held is not None
 
     def own_files(self) -> Files:
         """Return the shard files, opened apart: for another thread."""
@@ -65,11 +97,16 @@ class Pixels:
 
     def sizes(self, ids: Array) -> Array:
         """Return (B, 2) heights and widths in pixels; BadSample where one cannot be true."""
+        if self._is_sound:
+            return np.full((len(ids), 2), self.field.shape[:2], np.int64)
+        return self._sizes(ids)
+
+    def _sizes(self, ids: Array) -> Array:
         sizes = np.stack([self._height[ids], self._width[ids]], axis=1).astype(np.int64)
         # As floats: damaged numbers may overflow.
         ends = self._offset[ids] + sizes.prod(1, dtype=np.float64) * self._pixel
         shards = self._shard[ids]
-        wrong = (ends > self._files.bytes(shards)) | (sizes.min(1) < 1)
+        wrong = (ends > (self._held or self._files).bytes(shards)) | (sizes.min(1) < 1)
         if self.field.is_uniform:
             wrong |= (sizes != self.field.shape[:2]).any(1)
         if wrong.any():
@@ -92,8 +129,13 @@ class Pixels:
         strides = self._width[ids].astype(np.int64) * self._pixel
         corners = boxes[:, 0] * strides + boxes[:, 1] * self._pixel
         starts = self._offset[ids].astype(np.int64) + corners
-        fds = self._files.open(self._shard[ids])
         sizes = np.ascontiguousarray(boxes[:, 2:], dtype=np.int64)
+        if self._held is None:
+            fds = self._files.open(self._shard[ids])
+        else:
+            fds = np.full(len(ids), MEMORY, np.int32)
+            ends = starts + (sizes[:, 0] - 1) * strides + sizes[:, 1] * self._pixel
+            starts = self._held.addresses(self._shard[ids], starts, ends)
         return Crops(ids, fds, starts, strides, sizes, np.ascontiguousarray(codes, dtype=np.int64))
 
     def check(self, crops: Crops, row: int) -> None:

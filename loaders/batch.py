@@ -23,6 +23,14 @@ class Points(NamedTuple):
         counts = torch.tensor([0] + [len(part) for part in parts])
         return Points(torch.cat(parts) if parts else self.values[:0], counts.cumsum(0))
 
+    def split(self, size: int) -> list[Points]:
+        """Return the points of every `size` samples, not copied."""
+        return [
+            Points(self.values[part[0] : part[-1]], part - part[0])
+            for first in range(0, len(self.starts) - 1, size)
+            for part in [self.starts[first : first + size + 1]]
+        ]
+
 
 @dataclass(frozen=True)
 class Batch:

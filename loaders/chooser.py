@@ -30,7 +30,7 @@ class Choice(NamedTuple):
 
 
 class Chooser:
-    """Asks the strategy, step after step; only `next` is for the reading thread."""
+    """Asks the strategy, step after step; only `take` is for the reading thread."""
 
     def __init__(self, strategy: Strategy, lag: int, epochs: int | None) -> None:
         if lag < 1:
@@ -45,23 +45,50 @@ class Chooser:
         self._change = threading.Condition()
         self._closed = False
 
-    def next(self) -> Choice | None:
-        """Return the next choice, waiting for the feedback that it is due; None at the end."""
-        with self._change:
-            if self._replayed < len(self._chosen):
-                self._replayed += 1
-                return self._chosen[self._replayed - 1]
-            due = self._made - self._lag + 1
-            self._change.wait_for(lambda: self._closed or not self.listens or self._has(due))
-            if self._closed:
-                return None
-            while self.listens and self._seen < due:
-                self.strategy.observe(*self._waiting.popleft())
-                self._seen += 1
-            return self._choose()
+    def take(self, most: int = 1) -> list[Choice]:
+        """Return the next choices of one epoch; none at the end.
 
-    def _has(self, due: int) -> bool:
-        return self._seen + len(self._waiting) >= due
+        It waits for the feedback that the first one is due, never for that of a later one, so
+        there may be fewer than `most`. How many come together changes no choice.
+        """
+        with self._change:
+            self._change.wait_for(lambda: self._closed or self._is_ready)
+            taken: list[Choice] = []
+            while len(taken) < most and not self._closed and self._is_ready:
+                if taken and self._next_epoch != taken[0].epoch:
+                    break
+                choice = self._next()
+                if choice is None:
+                    break
+                taken.append(choice)
+            return taken
+
+    @property
+    def _is_ready(self) -> bool:
+        """True where a choice is there, or everything that it may depend on is."""
+        replays = self._replayed < len(self._chosen)
+        return replays or not self.listens or self._seen + len(self._waiting) >= self._due
+
+    @property
+    def _due(self) -> int:
+        """Steps that are observed before the next choice is made."""
+        return self._made - self._lag + 1
+
+    @property
+    def _next_epoch(self) -> int:
+        if self._replayed < len(self._chosen):
+            return self._chosen[self._replayed].epoch
+        return self._epoch + bool(self._steps and self._step == self._steps)
+
+    def _next(self) -> Choice | None:
+        """Return the oldest choice that was handed back, or make one."""
+        if self._replayed < len(self._chosen):
+            self._replayed += 1
+            return self._chosen[self._replayed - 1]
+        while self.listens and self._seen < self._due:
+            self.strategy.observe(*self._waiting.popleft())
+            self._seen += 1
+        return self._choose()
 
     def _choose(self) -> Choice | None:
         if self._steps and self._step == self._steps:
@@ -131,7 +158,7 @@ class Chooser:
             self._replayed, self._closed = 0, False
 
     def close(self) -> None:
-        """Wake a waiting `next`, which then returns None."""
+        """Wake a waiting `take`, which then returns nothing."""
         with self._change:
             self._closed = True
             self._change.notify_all()

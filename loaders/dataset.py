@@ -61,17 +61,19 @@ class Dataset:
                 raise DataError(self.folder, name, f"no such field; there are: {there}")
         return {name: self.fields[name] for name in (self.fields if names is None else names)}
 
-    def pixels(self, name: str) -> Pixels:
-        """Open one image or map field that is stored raw."""
-        return Pixels(self.folder, name, self.manifest)
+    def pixels(self, name: str, hold_bytes: int = 0) -> Pixels:
+        """Open one image or map field that is stored raw; held in memory where it is small."""
+        return Pixels(self.folder, name, self.manifest, hold_bytes)
 
     def tar(self, name: str) -> Tar:
         """Open one image or map field that is stored encoded."""
         return Tar(self.folder, name, self.manifest)
 
-    def open(self, name: str) -> Pixels | Tar:
+    def open(self, name: str, hold_bytes: int = 0) -> Pixels | Tar:
         """Open one image or map field."""
-        return self.tar(name) if self.fields[name].codec == "encoded" else self.pixels(name)
+        if self.fields[name].is_encoded:
+            return self.tar(name)
+        return self.pixels(name, hold_bytes)
 
     def values(self, name: str) -> index.Column:
         """Return one value field, (N,) or (N, …)."""

@@ -118,7 +118,7 @@ class Host(Engine):
             for i in range(rows.start, rows.stop):
                 output.write(i, self.cover(pixels, covers, i), (0, 0), self.scratch)
 
-        return Job(len(ids), work)
+        return Job(len(ids), work, PIECE)
 
     def _output(self, drawn: Drawn, target: Tensor) -> Output:
         field = self.fields[drawn.route.field]

@@ -26,6 +26,11 @@ _SIGNATURE = types.intp(types.int32, types.uintp, types.uintp, types.int64)
 _pread: Any = types.ExternalFunction("pread", _SIGNATURE)
 _VECTORED = types.intp(types.int32, types.uintp, types.int32, types.int64)
 _preadv: Any = types.ExternalFunction("preadv", _VECTORED)
+_memcpy: Any = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
+
+# In place of a file descriptor: the bytes lie in memory, and offsets are addresses. Their bounds
+# are the caller's to check.
+MEMORY = -1
 
 # The gap between two rows of a crop: up to the first size it is cheapest to read along, up to the
 # second to read into a place for all gaps, from there on to skip by a system call for each row.
@@ -42,6 +47,9 @@ SCRATCH_BYTES = 1 << 18
 @compiled
 def fill(fd: int, scratch: Array, at: int, size: int, offset: int) -> bool:
     """Read exactly `size` bytes to byte `at` of scratch; False at the file's end or on an error."""
+    if fd == MEMORY:
+        _memcpy(scratch.ctypes.data + at, offset, size)
+        return True
     done = 0
     while done < size:
         got = _pread(fd, scratch.ctypes.data + at + done, size - done, offset + done)
@@ -70,7 +78,7 @@ def _rows(fd: int, out: Array, start: int, stride: int, row_bytes: int, rows: in
     if stride == row_bytes:
         return fill(fd, out, 0, rows * row_bytes, start)
     done = 0
-    while done < rows and stride - row_bytes <= _GAP_BYTES:
+    while fd != MEMORY and done < rows and stride - row_bytes <= _GAP_BYTES:
         count = min(_VECTOR_ROWS, rows - done)
         to = out.ctypes.data + done * row_bytes
         if not _gather(fd, to, start + done * stride, stride, row_bytes, count):
@@ -94,6 +102,11 @@ def _band(fd: int, scratch: Array, start: int, stride: int, row_bytes: int, rows
 @compiled
 def _line(src: Array, first: int, step: int, a: float, b: float, out: Array) -> None:
     """Write out[x] = src[first + x × step] × a + b."""
+    if step == 1:  # known here, and so vectorised
+        pixels = src[first : first + len(out)]
+        for x in range(len(out)):
+            out[x] = pixels[x] * a + b
+        return
     for x in range(len(out)):
         # Unsigned: numba adds no test for negative indices, which would cost half of the time.
         out[x] = src[np.uint64(first) + np.uint64(x) * np.uint64(step)] * a + b
@@ -192,6 +205,10 @@ def _store_float(
         return
     first, step = ((width - 1) * channels, -channels) if code & 1 else (0, channels)
     top = height - y0 - rows if code & 2 else y0
+    if code == 0 and pitch == width * channels:  # one long line: rows of small images are short
+        lines = out.reshape(channels, 1, height * width)
+        _store_line(band, 0, step, scale, bias, lines, 0, y0 * width, rows * width)
+        return
     for oy in range(rows):  # downwards in the output: writing upwards takes three times as long
         y = rows - 1 - oy if code & 2 else oy
         _store_line(band, first + y * pitch, step, scale, bias, out, top + oy, 0, width)

@@ -7,6 +7,7 @@ There are no worker processes. Legend: B samples of a rank, G of a global batch.
 from __future__ import annotations
 
 import atexit
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal
@@ -14,27 +15,30 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from loaders import geometry, order, strategies
+from loaders import order, strategies
 from loaders.ahead import Ahead
-from loaders.batch import Batch, Points
+from loaders.batch import Batch
 from loaders.chooser import Chooser
 from loaders.dataset import Dataset
 from loaders.engine import Engine, Settings, Stores
 from loaders.files import BadSample
 from loaders.host import Host
 from loaders.lane import Lane
-from loaders.moves import Moves
 from loaders.order import Block, Order
 from loaders.planner import Plan, Planner
 from loaders.program import Program
 from loaders.quarantine import OnBad, Quarantine
 from loaders.readahead import ReadAhead
+from loaders.reader import Reader
 from loaders.stages import Stage
 from loaders.world import World
 
 Array = npt.NDArray[Any]
+
+# Batches of small samples that are read as one: until they take so many bytes, and no more than so
+# many. On two cores a fifth of the bytes cost a third more time, in hand-overs between threads.
+TOGETHER_BYTES, TOGETHER = 1 << 24, 64
 
 
 class Loader:
@@ -44,6 +48,7 @@ class Loader:
     shuffle "block": blocks of neighbours, mixed in windows, for slow storage. groups="size":
     batches of samples of one size. on_bad, bad_limit: see `Quarantine`. threads 0: this rank's
     share of the cores. prefetch: batches read ahead; read_ahead: storage is told what comes next.
+    hold_mb: a raw field of small images (up to 64 KB) that takes no more is held in memory.
     dali: settings of that engine. The same global batches come on any number of ranks. Breaking
     out of the loop and iterating again goes on with the next batch.
     """
@@ -72,6 +77,7 @@ class Loader:
         threads: int = 0,
         prefetch: int = 2,
         read_ahead: bool = True,
+        hold_mb: int = 512,
         device: torch.device | str = "cpu",
         dali: Settings | None = None,
     ) -> None:
@@ -89,23 +95,36 @@ class Loader:
         self.quarantine = Quarantine(on_bad, bad_limit)
         self._chooser = Chooser(self.strategy, feedback_lag, epochs)
         self._slots = prefetch + 2  # one with the consumer, one being written
-        self._columns: dict[str, Any] = {
-            name: dataset.points(name) if field.kind == "points" else dataset.values(name)
-            for name, field in self.program.fields.items()
-            if not field.is_pixels
-        }
         self._lane = Lane(self.device)
-        self._kept: dict[int, Batch] = {}
-        self._reading: Ahead[Plan, Batch] | None = None
+        self._kept: dict[int, list[Batch]] = {}
+        self._reading: Ahead[Plan, list[Batch]] | None = None
+        stores = self._open(hold_mb << 20)
         self.planner = Planner(
-            self.program, self._open(), self.ids, self.quarantine, self.world, seed, batch
+            self.program, stores, self.ids, self.quarantine, self.world, seed, batch
         )
         self.engine = self._engine(engine, threads or self.world.threads(), dali or Settings())
+        self._reader = Reader(dataset, self.program, self.engine, self._lane)
+        self._together = self._several()
         self._ahead = self._read_ahead() if read_ahead else None
         self.wait_s = 0.0  # time the training loop was blocked here, since the start
 
-    def _read_ahead(self) -> ReadAhead:
-        return ReadAhead(self.planner.fields, self.order, self.ids, self.world)
+    def _several(self) -> int:
+        """Return how many batches are read as one: several where samples are small and in memory.
+
+        There most of a batch's cost would lie beside its samples, in hand-overs between threads.
+        """
+        stores = self.planner.fields.values()
+        if not isinstance(self.engine, Host) or not all(store.is_held for store in stores):
+            return 1
+        if not all(store.field.is_uniform for store in stores):
+            return 1  # batches may differ in size
+        floats = sum(math.prod(map(int, filter(None, store.field.shape))) for store in stores)
+        sample_bytes = max(1, 4 * floats)
+        return max(1, min(TOGETHER, TOGETHER_BYTES // (sample_bytes * self.planner.local)))
+
+    def _read_ahead(self) -> ReadAhead | None:
+        stored = {name: store for name, store in self.planner.fields.items() if not store.is_held}
+        return ReadAhead(stored, self.order, self.ids, self.world) if stored else None
 
     def _block(self) -> Block:
         """Return blocks of a few megabytes of the pixels that are loaded."""
@@ -116,9 +135,11 @@ class Loader:
         stored = sum(f["bytes"] for name, f in facts.files.items() if name.startswith(folders))
         return Block.sized(stored / max(1, facts.samples))
 
-    def _open(self) -> Stores:
+    def _open(self, hold_bytes: int) -> Stores:
         names = [route.field for route in self.program.routes] + [self.program.reference]
-        return {name: self.dataset.open(name) for name in dict.fromkeys(filter(None, names))}
+        return {
+            name: self.dataset.open(name, hold_bytes) for name in dict.fromkeys(filter(None, names))
+        }
 
     def _engine(self, name: str, threads: int, settings: Settings) -> Engine:
         fields = self.planner.fields
@@ -135,7 +156,7 @@ class Loader:
 
     def __iter__(self) -> Generator[Batch, None, None]:
         self._chooser.rewind()
-        ahead = self._reading = Ahead(self._plan, self._batch, self._slots)
+        ahead = self._reading = Ahead(self._plan, self._batches, self._slots)
         # A program may end, or fail, with this open: threads that the interpreter finds still at
         # work then abort the process.
         atexit.register(self._end)
@@ -146,14 +167,15 @@ class Loader:
                 self.wait_s += time.perf_counter() - began
                 if item is None:
                     return
-                slot, batch = item
+                slot, batches = item
                 self._lane.wait(slot)
-                self._chooser.consume()
                 # The allocator must not hand out a batch's memory before its last use on the GPU:
                 # it is kept until the slot was filled again, which waits for that.
-                self._kept[slot] = batch
+                self._kept[slot] = batches
                 try:
-                    yield batch
+                    for batch in batches:
+                        self._chooser.consume()
+                        yield batch
                 finally:
                     self._lane.release(slot)
                 ahead.give_back(slot)
@@ -168,65 +190,26 @@ class Loader:
             self._reading.stop()
 
     def _plan(self) -> Plan | None:
-        """Choose this rank's part of the next global batch and draw for it; nothing is read."""
-        choice = self._chooser.next()
-        if choice is None:
+        """Choose this rank's part of the next global batches, draw for them; nothing is read."""
+        choices = self._chooser.take(self._together)
+        if not choices:
             return None
         if self._ahead is not None:
-            self._ahead.step(choice.epoch, choice.step)
-        plan = self.planner.plan(choice)
+            for choice in choices:
+                self._ahead.step(choice.epoch, choice.step)
+        plan = self.planner.plan(choices)
         if self._ahead is not None:
             self._ahead.ask(plan.keys.ids)
         return plan
 
-    def _batch(self, plan: Plan, slot: int) -> Batch:
+    def _batches(self, plan: Plan, slot: int) -> list[Batch]:
         """Read what was planned; again where a bad sample gave its place away."""
         while True:
             try:
-                return self._read(plan, slot)
+                return self._reader.read(plan, slot)
             except BadSample as error:
                 self.quarantine.add(error)
-                plan = self.planner.plan(plan.choice)
-
-    def _read(self, plan: Plan, slot: int) -> Batch:
-        choice, ids = plan.choice, plan.keys.ids
-        with self._lane.filling(slot):
-            fields: dict[str, Tensor | Points] = {}
-            if plan.drawn:
-                fields |= self.engine.read(ids, plan.drawn, slot)
-            for name, column in self._columns.items():
-                if self.program.fields[name].kind == "points":
-                    fields[name] = self._points(column, name, ids, plan.moves.get(""))
-                else:
-                    fields[name] = self._sent(np.ascontiguousarray(column[ids]))
-            weight = self._sent(plan.real.astype(np.float32))
-        return Batch(
-            fields,
-            torch.from_numpy(ids),
-            torch.from_numpy(plan.keys.positions),
-            weight,
-            float(len(choice.rows)),
-            choice.epoch,
-            choice.step,
-        )
-
-    def _points(self, column: Any, name: str, ids: Array, moves: Moves | None) -> Points:
-        """Return the samples' points, moved with the image; those cut off are left out."""
-        rows = [np.array(column[int(i)], np.float64) for i in ids]
-        if moves is not None:
-            own = self.program.carried(moves, name, moves.before)
-            for i, points in enumerate(rows):
-                points[:, :2], inside = geometry.move_points(
-                    points[:, :2], own.matrices[i], own.sizes[i]
-                )
-                rows[i] = points[inside]
-        starts = np.cumsum([0] + [len(points) for points in rows])
-        values = np.concatenate(rows).astype(np.float32)
-        return Points(self._sent(values), torch.from_numpy(starts))
-
-    def _sent(self, values: Array) -> Tensor:
-        """Return a small array on the device, copied in the lane's order."""
-        return torch.from_numpy(values).to(self.device, non_blocking=True)
+                plan = self.planner.plan(plan.choices)
 
     def observe(self, ids: Array, scores: strategies.Scores) -> None:
         """Give the strategy the scores of a whole global step, in position order, on every rank."""
@@ -268,6 +251,7 @@ class Loader:
             "engine": type(self.engine).__name__.lower(),
             "threads": self.engine.threads,
             "slots": self._slots,
+            "batches_together": self._together,
             "buffer_mb": round(self.engine.buffer_bytes / 1e6, 1),
             "mixing": round(order.mixing(self.order), 3) if self.order.shuffle else 0.0,
             "bad_samples": len(self.quarantine.bad),

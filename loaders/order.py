@@ -73,6 +73,19 @@ def _permuted(value: int, size: int, key: np.uint64) -> int:
 
 
 @compiled
+def _shuffled(
+    step: int, steps: int, rows: int, batch: int, seed: np.uint64, epoch: np.uint64
+) -> I64:
+    """Return the rows of one step of a full shuffle, as `permute` gives them."""
+    key = mix(mix(np.uint64(0), seed), epoch)
+    first = _permuted(step, steps, mix(mix(np.uint64(0), seed), ~epoch)) * batch
+    out = np.empty(min(batch, rows - first), np.int64)
+    for i in range(len(out)):
+        out[i] = _permuted(first + i, rows, key)
+    return out
+
+
+@compiled
 def _grid(rows: int, block: int, seed: np.uint64, epoch: np.uint64) -> tuple[np.uint64, I64]:
     """Return an epoch's key and [blocks, rows of the short one, its place, shift of the grid]."""
     key = mix(mix(np.uint64(0), seed), epoch)
@@ -224,6 +237,10 @@ class Order:
             first, end = step * self.batch, min(self.rows, (step + 1) * self.batch)
             positions = np.arange(first, end, dtype=np.int64)
             return np.asarray(_in_blocks(positions, *self._layout(self.shuffle, epoch)), np.int64)
+        if self.shuffle and self.groups is None:
+            # In one call: batches of small images are gone as fast as they are chosen.
+            words = word(self.seed), word(epoch)
+            return np.asarray(_shuffled(step, self.steps, self.rows, self.batch, *words), np.int64)
         if self.shuffle:  # whole batches change place, so that groups are mixed over the epoch
             step = int(permute(self.steps, self.seed, ~epoch, np.array([step]))[0])
         group = int(np.searchsorted(self._ends, step, side="right"))

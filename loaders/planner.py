@@ -1,6 +1,7 @@
-"""From a choice of rows to all that is known of a rank's batch before it is read.
+"""From choices of rows to all that is known of a rank's batches before they are read.
 
-Legend: B samples of a rank.
+Small batches are planned and read several at a time, as one: what a batch costs beside its samples
+is paid once. Legend: B samples of a rank, of all planned batches together.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ Array = npt.NDArray[Any]
 
 
 class Plan(NamedTuple):
-    """All that is known of a batch before it is read; `real` (B,): has a weight."""
+    """All that is known of some batches before they are read; `real` (B,): has a weight."""
 
-    choice: Choice
+    choices: Sequence[Choice]
     keys: Keys
     real: Array
     moves: Mapping[str, Moves]
@@ -53,23 +54,32 @@ class Planner:
         """Samples of a rank, B; the last ranks may hold fillers."""
         return -(-self.batch // self.world.size)
 
-    def plan(self, choice: Choice) -> Plan:
-        """Draw for a choice; bad samples that are known have given their places away."""
-        places = self.world.rank * self.local + np.arange(self.local)
-        real = places < len(choice.rows)
-        ids = np.asarray(self.split[choice.rows[np.where(real, places, 0)]], np.int64)
-        positions = choice.step * self.batch + places
+    def plan(self, choices: Sequence[Choice]) -> Plan:
+        """Draw for choices of one epoch; known bad samples have given their places away."""
+        rows, real, positions = self._places(choices)
+        ids = np.asarray(self.split[rows], np.int64)
         while True:
-            keys = Keys(self.seed, choice.epoch, positions, ids)
+            keys = Keys(self.seed, choices[0].epoch, positions, ids)
             good, kept = self.quarantine.clean(keys, self.split)
             keys = replace(keys, ids=good)
             try:
                 moves, drawn = self._drawn(keys) if self.program.reference else ({}, [])
-                return Plan(choice, keys, real & kept, moves, drawn)
+                return Plan(choices, keys, real & kept, moves, drawn)
             except BadSample as error:
                 self.quarantine.add(error)
             except ValueError as error:
                 raise DataError(self.split.path, "", str(error)) from None
+
+    def _places(self, choices: Sequence[Choice]) -> tuple[Array, Array, Array]:
+        """Return this rank's rows, which of them are no fillers, and their positions, all (B,)."""
+        places = self.world.rank * self.local + np.arange(self.local)
+        rows, real, positions = [], [], []
+        for choice in choices:
+            inside = places < len(choice.rows)
+            rows.append(choice.rows[np.where(inside, places, 0)])
+            real.append(inside)
+            positions.append(choice.step * self.batch + places)
+        return np.concatenate(rows), np.concatenate(real), np.concatenate(positions)
 
     def _drawn(self, keys: Keys) -> tuple[dict[str, Moves], list[Drawn]]:
         fields, ids = self.fields, keys.ids

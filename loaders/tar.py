@@ -69,6 +69,7 @@ class Tar:
 
     dtype = np.dtype(np.uint8)
     channels = 3
+    is_held = False
 
     def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
         self.name, self.field, rows = name, manifest.fields[name], manifest.samples

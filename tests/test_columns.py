@@ -87,9 +87,9 @@ def test_finds_values(size: str, tmp_path: Path) -> None:
 
 
 def test_large_columns_are_not_held(tmp_path: Path) -> None:
-    array = np.arange(300_000)
+    array = np.arange(1_300_000)
     column = written(tmp_path / "x.npy", array)
-    assert column._held is None and column[np.array([7, 299_999])].tolist() == [7, 299_999]
+    assert column._held is None and column[np.array([7, 1_299_999])].tolist() == [7, 1_299_999]
     before = len(os.listdir("/proc/self/fd"))
     more = [index.read(tmp_path / "x.npy") for _ in range(5)]
     assert len(os.listdir("/proc/self/fd")) == before + 5
@@ -99,7 +99,7 @@ def test_large_columns_are_not_held(tmp_path: Path) -> None:
 
 
 def test_many_threads_read_one_column(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 2**60, 400_000)
+    array = np.random.default_rng(0).integers(0, 2**60, 1_400_000)
     column = written(tmp_path / "x.npy", array)
 
     def same(seed: int) -> bool:
@@ -110,9 +110,9 @@ def test_many_threads_read_one_column(tmp_path: Path) -> None:
         assert all(pool.map(same, range(200)))
 
 
-@pytest.mark.parametrize("rows", [3, slice(None), np.array([5, 399_999]), slice(None, None, 9)])
+@pytest.mark.parametrize("rows", [3, slice(None), np.array([5, 1_399_999]), slice(None, None, 9)])
 def test_a_column_that_shrinks_is_named(rows: Any, tmp_path: Path) -> None:
-    column = written(tmp_path / "x.npy", np.arange(400_000))
+    column = written(tmp_path / "x.npy", np.arange(1_400_000))
     os.truncate(tmp_path / "x.npy", 130)
     with pytest.raises(DataError, match=r"x\.npy: row \d+: cannot be read: the column was cut"):
         column[rows]

@@ -288,7 +288,7 @@ def test_truncated_shard_is_an_error(tmp_path: Path) -> None:
     """At open, and when the file shrinks under a running loader: never a crash, never zeros."""
     family = FAMILIES["labels"]
     dataset = built(family.source, tmp_path / "set")
-    loader = open_loaders(dataset, family, 1, strategy=Strategy, prefetch=0)[0]
+    loader = open_loaders(dataset, family, 1, strategy=Strategy, prefetch=0, hold_mb=0)[0]
     batches = iter(loader)
     next(batches)
     for path in (dataset.folder / "image.zarr").glob("c.*"):

@@ -93,7 +93,7 @@ def batches(loader: Loader) -> Iterator[Batch]:
 def drawn_for(loader: Loader, batch: Batch) -> Sequence[Drawn]:
     """Return the draws of a batch that came from the loader."""
     rows = loader.order.take(batch.epoch, batch.step)
-    plan = loader.planner.plan(Choice(batch.epoch, batch.step, rows))
+    plan = loader.planner.plan([Choice(batch.epoch, batch.step, rows)])
     np.testing.assert_array_equal(plan.keys.ids, batch.id.numpy())
     return plan.drawn
 

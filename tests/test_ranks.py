@@ -49,7 +49,11 @@ def settings_of_a_run(draw: Any) -> tuple[str, dict[str, Any]]:
 
 def open_ranks(dataset: Dataset, name: str, run: dict[str, Any], ranks: int) -> list[Loader]:
     options = {"threads": 1} | FAMILIES[name].settings | {"strategy": Strategy} | run
-    return [Loader(dataset, world=World(rank=rank, size=ranks), **options) for rank in range(ranks)]
+    ranked = (World(rank=rank, size=ranks) for rank in range(ranks))
+    loaders = [Loader(dataset, world=world, **options) for world in ranked]
+    for loader in loaders:
+        loader._together = 1  # a plan is a step here; test_held.py looks at several
+    return loaders
 
 
 def leaves(value: Any) -> list[Any]:
@@ -76,7 +80,7 @@ def next_step(loaders: Sequence[Loader]) -> list[Any]:
     ]
     joined = [np.concatenate(columns)[real].tolist() for columns in zip(*parts, strict=True)]
     sizes = [(drawn.route.name, drawn.height, drawn.width) for drawn in first.drawn]
-    return [first.choice.epoch, first.choice.step, sizes, *joined]
+    return [first.choices[0].epoch, first.choices[0].step, sizes, *joined]
 
 
 def close(loaders: Sequence[Loader]) -> None:

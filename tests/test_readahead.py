@@ -108,6 +108,7 @@ def spans(dataset: Dataset, name: str, ids: Any) -> list[Asked]:
 
 def loader_of(dataset: Dataset, **other: Any) -> Loader:
     settings: dict[str, Any] = {"global_batch_size": 1, "seed": 3, "threads": 1, "epochs": 1}
+    settings["hold_mb"] = 0
     return Loader(dataset, **(settings | other))
 
 

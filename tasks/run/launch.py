@@ -10,6 +10,8 @@ from dataprep import flags
 from loaders.engine import Settings
 from models import knob
 
+LEAST = {"micro_batch": 0, "threads": 0, "prefetch": 0, "hold_mb": 0, "log_every": 1}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Launch:
@@ -20,6 +22,7 @@ class Launch:
     threads: int = knob(0, "reading threads; 0: the rank's share of the cores")
     prefetch: int = knob(2, "batches ready ahead of the step")
     read_ahead: bool = knob(True, "tell the storage which bytes come next")
+    hold_mb: int = knob(512, "a raw field of small images is held in memory up to this size")
     dali: Mapping[str, Any] = knob({}, "DALI engine's settings, key=value: width_px, height_px, …")
     on_bad: Literal["stop", "skip"] = knob("stop", "at a sample that cannot be read")
     bad_limit: int = knob(100, "with --on-bad skip: so many bad samples at most")
@@ -32,7 +35,7 @@ class Launch:
     on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
 
     def __post_init__(self) -> None:
-        for name, least in {"micro_batch": 0, "threads": 0, "prefetch": 0, "log_every": 1}.items():
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least {least}")
         self._settings()
@@ -41,7 +44,7 @@ class Launch:
 
     def loading(self, training: bool) -> dict[str, Any]:
         """Return the loader's arguments. A bad sample is replaced in training, else counted."""
-        names = ("engine", "threads", "prefetch", "read_ahead", "bad_limit")
+        names = ("engine", "threads", "prefetch", "read_ahead", "hold_mb", "bad_limit")
         skip = "replace" if training else "skip"
         return {name: getattr(self, name) for name in names} | {
             "on_bad": skip if self.on_bad == "skip" else "stop",
