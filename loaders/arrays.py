@@ -135,8 +135,18 @@ class Pixels:
         else:
             fds = np.full(len(ids), MEMORY, np.int32)
             ends = starts + (sizes[:, 0] - 1) * strides + sizes[:, 1] * self._pixel
-            starts = self._held.addresses(self._shard[ids], starts, ends)
+            starts = self._addresses(self._held, ids, starts, ends)
         return Crops(ids, fds, starts, strides, sizes, np.ascontiguousarray(codes, dtype=np.int64))
+
+    def _addresses(self, held: Held, ids: Array, starts: Array, ends: Array) -> Array:
+        """Return where bytes start…end of the samples' shards lie in memory; BadSample if not."""
+        shards = self._shard[ids]
+        found = held.addresses(shards, starts, ends)
+        if (found < 0).any():
+            at = int(np.flatnonzero(found < 0)[0])
+            path = self._files.path(int(shards[at]))
+            raise BadSample(path, int(ids[at]), "its pixels lie beyond the shard: damaged")
+        return found
 
     def check(self, crops: Crops, row: int) -> None:
         """Raise BadSample where a kernel returned a row that it could not read, not -1."""

@@ -6,6 +6,7 @@ Legend: B batch, S shards of a field.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -29,20 +30,20 @@ class Held:
         ends = np.cumsum(self.sizes)
         self._memory = np.empty(int(ends[-1]), np.uint8)
         self._starts = ends - self.sizes + self._memory.ctypes.data
-        for shard in np.flatnonzero(self.sizes).tolist():
-            first, end = int(ends[shard] - self.sizes[shard]), int(ends[shard])
-            _read(files, shard, self._memory[first:end])
-        files.close()
+        with closing(files):
+            for shard in np.flatnonzero(self.sizes).tolist():
+                first, end = int(ends[shard] - self.sizes[shard]), int(ends[shard])
+                _read(files, shard, self._memory[first:end])
 
     def bytes(self, shards: Array) -> Array:
         """Return the bytes of each shard (B,); 0 for one that the field has not."""
         return np.where(shards < len(self.sizes), self.sizes.take(shards, mode="clip"), 0)
 
     def addresses(self, shards: Array, starts: Array, ends: Array) -> Array:
-        """Return where bytes start…end of shards lie, all (B,); IndexError where they do not."""
-        if (starts < 0).any() or (ends > self.sizes[shards]).any():
-            raise IndexError("a box reaches beyond its shard")
-        return np.asarray(starts + self._starts[shards], np.int64)
+        """Return where bytes start…end of shards lie, all (B,); -1 where they do not."""
+        inside = (starts >= 0) & (ends <= self.bytes(shards))
+        found = starts + self._starts.take(shards, mode="clip")
+        return np.where(inside, found, -1).astype(np.int64)
 
 
 def _read(files: Files, shard: int, out: Array) -> None:
