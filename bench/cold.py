@@ -1,6 +1,6 @@
 """How fast is storage read when nothing is cached? Epochs of the loader beside a plain read.
 
-    python bench/cold.py [--images FOLDER] [--json FILE]
+    python bench/cold.py [--images FOLDER]
 
 Before each run every shard is put out of the page cache, and mincore asked whether that worked.
 `sequential` reads the shards from start to end, 4 MiB at a time: what the disk gives. Decoding may
@@ -25,6 +25,7 @@ import click
 import files
 import numpy as np
 import numpy.typing as npt
+import results as kept
 import timing
 from photos import corpus, ours, sets
 from photos.work import Work
@@ -34,7 +35,6 @@ from loaders.readahead import ReadAhead
 from loaders.tar import Tar
 
 Array = npt.NDArray[Any]
-PACKAGES = ("numba", "numpy", "simplejpeg", "torch")
 PIECE = 4 << 20
 # A larger share of pages left in the cache, and a run would not be cold.
 STAYED = 0.01
@@ -127,15 +127,15 @@ def one(job: str) -> None:
 
 def compare(work: Work, names: Sequence[str], images: int, rounds: int) -> dict[str, Any]:
     """Let the contestants take turns."""
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number in range(rounds):
         for name in names:
             job = {"name": name, "work": asdict(work), "images": images, "began": time.monotonic()}
             result = timing.spawn(__file__, "one", json.dumps(job))
             rate = result["read_bytes"] / 1e6 / result["wall_s"]
             print(f"round {number + 1}: {name} {rate:,.0f} MB/s", file=sys.stderr, flush=True)
-            results[name].append(result)
-    rates = {n: [r["read_bytes"] / 1e6 / r["wall_s"] for r in rs] for n, rs in results.items()}
+            taken[name].append(result)
+    rates = {n: [r["read_bytes"] / 1e6 / r["wall_s"] for r in rs] for n, rs in taken.items()}
     return {
         name: {
             "mb_per_s": timing.spread(rates[name]),
@@ -145,7 +145,7 @@ def compare(work: Work, names: Sequence[str], images: int, rounds: int) -> dict[
             "what": CONTESTANTS[name][0],
             "rounds": rs,
         }
-        for name, rs in results.items()
+        for name, rs in taken.items()
     }
 
 
@@ -171,10 +171,10 @@ def rows(summary: dict[str, Any]) -> list[list[str]]:
 @click.option("--root", type=click.Path(path_type=Path), default=Path("data/bench"))
 @click.option("--images", type=click.Path(path_type=Path), help="a folder of JPEGs of your own")
 @click.option("--count", default=24000, help="images of the set: many more than two windows hold")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="write the result here")
 @click.option("--rounds", default=3)
 @click.option("--threads", default=0, help="[0: one a core]")
 @click.option("--quick", is_flag=True, help="tiny images, one round: only to see it work")
+@kept.saving
 @click.pass_context
 def main(
     context: click.Context,
@@ -182,14 +182,18 @@ def main(
     root: Path,
     images: Path | None,
     count: int,
-    target: Path | None,
     rounds: int,
     threads: int,
     quick: bool,
+    results: Path | None,
+    no_save: bool,
+    target: Path | None,
 ) -> None:
     """Measure an epoch from storage of which nothing is cached."""
     if context.invoked_subcommand:
         return
+    goal = kept.destination(results, no_save, quick)
+    kept.facts_of_run()
     root, size, names = root.resolve(), corpus.Photographs(), list(CONTESTANTS)
     if quick:
         size, count, rounds, names = corpus.QUICK, corpus.QUICK.count, 1, QUICK
@@ -203,10 +207,9 @@ def main(
     work = Work(root=str(root), data=str(data), threads=threads or len(os.sched_getaffinity(0)))
     summary = compare(work, names, count, rounds)
     print(timing.table(HEAD, rows(summary)))
-    if target:
-        facts = {"bench": "cold", "machine": timing.machine(PACKAGES), "rounds": rounds}
-        facts["set"] = {"images": count, "mb": round(files.size_bytes(data / "shards") / 1e6)}
-        timing.save(target, facts | {"contestants": summary})
+    facts = {"quick": quick, "rules": {"rounds": rounds}, "work": {"threads": work.threads}}
+    facts["set"] = {"images": count, "mb": round(files.size_bytes(data / "shards") / 1e6)}
+    kept.finish("cold", facts | {"contestants": summary}, goal, target)
 
 
 main.command("one", hidden=True)(click.argument("job")(one))

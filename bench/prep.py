@@ -1,6 +1,6 @@
 """How fast is a set built? The builder with one and two workers beside plain loops.
 
-    python bench/prep.py [--json FILE]
+    python bench/prep.py
 
 The same PNG files become HR and LR of every scale. The loops decode, downscale with Pillow or
 OpenCV and `np.save`, in one process, and promise nothing; the builder's LR is MATLAB's to the bit,
@@ -22,6 +22,7 @@ import click
 import cv2
 import files
 import numpy as np
+import results as kept
 import timing
 from pairs import corpus
 from PIL import Image
@@ -30,7 +31,6 @@ from dataprep.build import build
 from dataprep.sources import images
 
 SCALES = (2, 3, 4)
-PACKAGES = ("numba", "numpy", "opencv-python-headless", "pillow")
 HEAD = ("contestant", "images/s (min-max)", "MB/s", "CPU ms", "builder-1 is × wall", "× CPU")
 
 
@@ -92,16 +92,16 @@ def one(job: str) -> None:
 def compare(root: Path, raw: Path, rounds: int) -> dict[str, Any]:
     """Let the contestants take turns after a round that counts for nothing."""
     files.warm(raw)
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
     for number in range(rounds + 1):
         for name in CONTESTANTS:
             job = {"name": name, "raw": str(raw), "root": str(root), "began": time.monotonic()}
             result = timing.spawn(__file__, "one", json.dumps(job))
             print(f"round {number}: {name} {result['wall_s']:.1f} s", file=sys.stderr, flush=True)
             if number:  # the first warms the page cache and the cache of compiled code
-                results[name].append(result)
-    rates = {n: [r["items"] / r["wall_s"] for r in rs] for n, rs in results.items()}
-    costs = {n: [1e3 * r["cpu_s"] / r["items"] for r in rs] for n, rs in results.items()}
+                taken[name].append(result)
+    rates = {n: [r["items"] / r["wall_s"] for r in rs] for n, rs in taken.items()}
+    costs = {n: [1e3 * r["cpu_s"] / r["items"] for r in rs] for n, rs in taken.items()}
     return {
         name: {
             "images_per_s": timing.spread(rates[name]),
@@ -110,7 +110,7 @@ def compare(root: Path, raw: Path, rounds: int) -> dict[str, Any]:
             "builder_times_faster": timing.ratios(rates["builder-1"], rates[name]),
             "builder_times_less_cpu": timing.ratios(costs[name], costs["builder-1"]),
         }
-        for name, rs in results.items()
+        for name, rs in taken.items()
     }
 
 
@@ -128,26 +128,35 @@ def rows(summary: dict[str, Any]) -> list[list[str]]:
 @click.group(invoke_without_command=True, context_settings={"show_default": True})
 @click.option("--root", type=click.Path(path_type=Path), default=Path("data/bench"))
 @click.option("--images", "count", default=12, help="photographs of 2040×1356 pixels")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="write the result here")
 @click.option("--rounds", default=3)
 @click.option("--quick", is_flag=True, help="tiny images, one round: only to see it work")
+@kept.saving
 @click.pass_context
 def main(
-    context: click.Context, /, root: Path, count: int, target: Path | None, rounds: int, quick: bool
+    context: click.Context,
+    /,
+    root: Path,
+    count: int,
+    rounds: int,
+    quick: bool,
+    results: Path | None,
+    no_save: bool,
+    target: Path | None,
 ) -> None:
     """Measure building a set: images a second and CPU time an image."""
     if context.invoked_subcommand:
         return
+    goal = kept.destination(results, no_save, quick)
+    kept.facts_of_run()
     size = corpus.Photographs(count=count)
     if quick:
         size, rounds = corpus.Photographs(count=4, height=264, width=320), 1
     raw = corpus.photographs(root.resolve(), size)
     summary = compare(root.resolve(), raw, rounds)
     print(timing.table(HEAD, rows(summary)))
-    if target:
-        facts = {"bench": "prep", "machine": timing.machine(PACKAGES), "rounds": rounds}
-        facts["work"] = {"images": size.count, "width": size.width, "height": size.height}
-        timing.save(target, facts | {"scales": SCALES, "contestants": summary})
+    facts = {"quick": quick, "rules": {"rounds": rounds}, "work": {"scales": SCALES}}
+    facts["set"] = {"images": size.count, "width": size.width, "height": size.height}
+    kept.finish("prep", facts | {"contestants": summary}, goal, target)
 
 
 main.command("one", hidden=True)(click.argument("job")(one))

@@ -1,6 +1,6 @@
 """Does the loader hold on to anything? Many epochs of a small set; exit code 1 if something grows.
 
-    python bench/soak.py [--epochs 30] [--engine host|dali] [--json FILE]
+    python bench/soak.py [--epochs 30] [--engine host|dali]
 
 Each epoch is a fresh iteration of one loader, broken off at its end; between two of them a second
 loader is made, used for a few batches and closed, as for an evaluation. After each, the process's
@@ -20,11 +20,11 @@ from statistics import median
 from typing import Any, Literal
 
 import click
+import results as kept
 import timing
 from photos import corpus, ours, sets
 from photos.work import Work
 
-PACKAGES = ("numba", "numpy", "nvidia-dali-cuda130", "simplejpeg", "torch")
 IMAGES = corpus.Photographs(count=512, long=250, short=188)
 HEAD = ("epoch", "MB anon.", "threads", "files")
 # Epochs that count for nothing: buffers grow to the largest image, the allocator finds its size.
@@ -94,17 +94,21 @@ def growth(states: Sequence[State]) -> list[str]:
 @click.option("--epochs", "count", default=30)
 @click.option("--engine", type=click.Choice(["host", "dali"]), default="host")
 @click.option("--threads", default=0, help="[0: one a core]")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="write the result here")
 @click.option("--quick", is_flag=True, help="tiny images, few epochs: only to see it work")
+@kept.saving
 def main(
     root: Path,
     count: int,
     engine: Literal["host", "dali"],
     threads: int,
-    target: Path | None,
     quick: bool,
+    results: Path | None,
+    no_save: bool,
+    target: Path | None,
 ) -> None:
     """Watch memory, threads and files over many epochs."""
+    goal = kept.destination(results, no_save, quick)
+    kept.facts_of_run()
     root = root.resolve()
     size, count = (corpus.QUICK, min(count, 4)) if quick else (IMAGES, count)
     data = sets.built(root, corpus.photographs(root, size), "native")
@@ -117,12 +121,17 @@ def main(
     ]
     print(timing.table(HEAD, lines))
     faults = growth(states)
-    if target:
-        facts: dict[str, Any] = {"bench": "soak", "machine": timing.machine(PACKAGES)}
-        facts |= {"engine": engine, "images": size.count, "batch": work.batch, "grew": faults}
-        timing.save(target, facts | {"epochs": [asdict(state) for state in states]})
     for fault in faults:
         print(f"grows: {fault}", file=sys.stderr)
+    facts: dict[str, Any] = {
+        "quick": quick,
+        "engine": engine,
+        "set": {"images": size.count},
+        "grew": faults,
+    }
+    facts |= {"work": {"batch": work.batch, "size": work.size, "threads": threads}}
+    facts |= {"epochs": [asdict(state) for state in states]}
+    kept.finish("soak", facts, goal, target)
     sys.exit(1 if faults else 0)
 
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -24,26 +27,40 @@ from typing import Any, TypeVar
 Batch = TypeVar("Batch")
 Spread = dict[str, float]
 _TICKS = os.sysconf("SC_CLK_TCK")
+# A run without warm-up looks at so many batches afterwards.
+LOOKED_AT = 4
+# So many steps of a loop without a loader are timed.
+BARE_STEPS = 20
+TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one process measured of itself. first_s: from process start to the first batch."""
+    """What one process measured of itself. first_s: from process start to the first batch.
+
+    read_bytes: fetched from storage. bare_step_s: a step of the same loop without a loader.
+    """
 
     items: int
     wall_s: float
     cpu_s: float
     first_s: float
     anonymous_bytes: int
+    read_bytes: int = 0
+    bare_step_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How long one process warms up and measures; `batches`: of them at least, however slow."""
+    """How long one process warms up and measures; `batches`: of them at least, however slow.
+
+    step_s: the consumer sleeps so long after each batch, as an accelerator leaves the CPU alone.
+    """
 
     warm_s: float = 1.0
     seconds: float = 3.0
     batches: int = 12
+    step_s: float = 0.0
 
 
 def tree() -> list[int]:
@@ -89,6 +106,18 @@ def anonymous_bytes() -> int:
     return total * 1024
 
 
+def read_bytes() -> int:
+    """Return the bytes that the tree, and children it waited for, had fetched from storage."""
+    total = 0
+    for pid in tree():
+        try:
+            lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        total += int(dict(line.split(": ") for line in lines)["read_bytes"])
+    return total
+
+
 def measure(
     batches: Iterator[Batch],
     size: int,
@@ -96,43 +125,86 @@ def measure(
     began: float,
     look: Callable[[Batch], None] = lambda batch: None,
 ) -> Window:
-    """Draw batches of `size` items through warm-up and window; `look` sees the first one.
+    """Draw batches of `size` items through warm-up and window; `look` sees some before or after.
 
-    began: time.monotonic() of the moment before this process was started.
+    began: time.monotonic() of the moment before this process was started. Without a warm-up the
+    window begins when the first batch has come, and nothing is done before.
     """
+    bare_s = _bare_step_s(rules) if rules.step_s else 0.0
     batch = next(batches)
     first_s = time.monotonic() - began
-    look(batch)
+    if rules.warm_s:
+        look(batch)
+        _pass(rules)
     until = time.perf_counter() + rules.warm_s
     while time.perf_counter() < until:
         look(next(batches))
-    count, cpu, start = 0, cpu_s(), time.perf_counter()
+        _pass(rules)
+    count, read, cpu, start = 0, read_bytes(), cpu_s(), time.perf_counter()
     while count < rules.batches or time.perf_counter() < start + rules.seconds:
         next(batches)
+        _pass(rules)
         count += 1
-    wall = time.perf_counter() - start
-    return Window(count * size, wall, cpu_s() - cpu, first_s, anonymous_bytes())
+    wall, cpu, read = time.perf_counter() - start, cpu_s() - cpu, read_bytes() - read
+    cpu = max(cpu, 1 / _TICKS)  # a window that took less than the clock's step did not take nothing
+    window = Window(count * size, wall, cpu, first_s, anonymous_bytes(), read, bare_s)
+    for _ in range(0 if rules.warm_s else LOOKED_AT):
+        look(next(batches))
+    return window
 
 
-def spawn(script: str, *arguments: str) -> dict[str, Any]:
+def _pass(rules: Rules) -> None:
+    """Let one step of the emulated accelerator pass."""
+    if rules.step_s:
+        time.sleep(rules.step_s)
+
+
+def _bare_step_s(rules: Rules) -> float:
+    """Return the time of one step where the same batch is there all the time."""
+    cached, start = repeat(None), time.perf_counter()
+    for _ in range(BARE_STEPS):
+        next(cached)
+        _pass(rules)
+    return (time.perf_counter() - start) / BARE_STEPS
+
+
+def spawn(script: str, *arguments: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Run a script in a fresh process and return the JSON of its last line of output.
 
-    RuntimeError with the child's last line of complaint where it failed.
+    RuntimeError with the child's last line of complaint where it failed. Whatever it started ends
+    with it, and all of it when this process is interrupted.
     """
     # The rooms stand beside bench/: no installation is needed to run a file of this folder.
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    child = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, script, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
     )
+    try:
+        printed, complaint = child.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"not done after {timeout_s:g} s") from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
     if child.returncode:
-        lines = child.stderr.strip().splitlines() or ["no message"]
-        raise RuntimeError(lines[-1])
-    result: dict[str, Any] = json.loads(child.stdout.strip().splitlines()[-1])
+        raise RuntimeError(_why(child.returncode, complaint))
+    result: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return result
+
+
+def _why(code: int, complaint: str) -> str:
+    lines = complaint.strip().splitlines()
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}" + (f": {lines[-1]}" if lines else "")
+    return lines[-1] if lines else "no message"
 
 
 def answer(window: Window, **more: Any) -> None:
@@ -146,8 +218,8 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """Return ours ÷ theirs, taken round by round."""
-    return spread([a / b for a, b in zip(ours, theirs, strict=True)])
+    """Return ours ÷ theirs, round by round, as far as both went."""
+    return spread([a / b for a, b in zip(ours, theirs, strict=False)])
 
 
 def machine(packages: Sequence[str]) -> dict[str, Any]:
@@ -163,7 +235,7 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
         "ram_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: found for name in packages if (found := _version(name))},
     }
 
 
@@ -171,7 +243,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return ""
 
 
 def busy() -> float:
@@ -184,18 +256,13 @@ def counts(cores: int) -> list[int]:
     return sorted({0, cores} | {2**i for i in range(cores.bit_length()) if 2**i <= cores})
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as aligned text, the first column to the left, the others to the right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return rows as aligned text, the first columns (`left`) to the left, others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for row in (head, ["─" * width for width in widths], *rows):
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        cells = [cell.ljust(width) for cell, width in zip(row[:left], widths, strict=False)]
+        others = zip(row[left:], widths[left:], strict=True)
+        cells += [cell.rjust(width) for cell, width in others]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def save(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

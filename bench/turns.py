@@ -6,24 +6,28 @@ What one process measures is timing.py's; what the work is, a workload says.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import click
+import files
 import timing
 import workload as workloads
-from files import size_bytes
-from timing import Rules, Spread
-from workload import Check, Setting, Workload
+from digest import digest
+from summary import summarise, words
+from timing import Rules
+from tqdm import tqdm
+from workload import Check, Setting
 
-Results = dict[str, list[dict[str, Any]]]
 SCRIPT = str(Path(__file__).with_name("loader.py"))
+# A larger share of pages left in the cache, and a run would not be cold.
+STAYED = 0.01
 
 
 def one(job: str) -> None:
@@ -34,152 +38,167 @@ def one(job: str) -> None:
     random.seed(work.seed)
     batches = workload.contestants[facts["name"]].start(work, facts["setting"])
     check: list[Check] = []
+    digests: list[str] = []
 
     def look(batch: Any) -> None:
         if not check:  # only now: what it imports is not the contestant's start-up
             check.append(workload.check(work, facts["name"]))
+            digests.append(digest(batch))
         check[0](batch)
 
     with closing(batches):
         window = timing.measure(batches, work.batch, rules, facts["began"], look)
-    timing.answer(window, check=check[0].result())
+    timing.answer(window, check=check[0].result(), digest=digests[0], step_s=rules.step_s)
 
 
 class Turns:
-    """A workload by its name, its work and its rules: runs contestants."""
+    """Runs the contestants of a workload, and keeps what they measured and who failed.
 
-    def __init__(self, name: str, work: Any, rules: Rules, quick: bool) -> None:
-        self.name, self.work, self.rules, self.quick = name, work, rules, quick
+    cold: an epoch from files that are not in the page cache, instead of a window of time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Any,
+        rules: Rules,
+        *,
+        quick: bool = False,
+        cold: bool = False,
+        quiet: bool = False,
+        timeout_s: float = timing.TIMEOUT_S,
+    ) -> None:
+        self.name, self.work, self.rules = name, work, rules
+        self.quick, self.cold, self.quiet, self.timeout_s = quick, cold, quiet, timeout_s
         self.workload = workloads.load(name)
-
-    def run(self, name: str, setting: Setting, rules: Rules) -> dict[str, Any]:
-        """Run one contestant in a fresh process."""
-        job = {"workload": self.name, "name": name, "setting": setting}
-        job |= {"work": asdict(self.work), "rules": asdict(rules)}
-        before = timing.busy()
-        try:
-            result = timing.spawn(SCRIPT, "one", json.dumps(job | {"began": time.monotonic()}))
-        except RuntimeError as error:
-            raise click.ClickException(f"{name} {setting}: {error}") from None
-        rate = result["items"] / result["wall_s"]
-        say(f"  {name} {words(setting)}: {rate:,.0f} {self.workload.unit}s/s")
-        return result | {"load_before": before}
-
-    def choose(self, name: str) -> tuple[Setting, list[Any]]:
-        """Return the best setting, and what was tried: [setting, items/s, CPU ms]."""
-        settings = self.workload.contestants[name].settings(self.work)
-        if self.quick:
-            return settings[-1], []
-        short = replace(self.rules, seconds=self.rules.seconds / 2, batches=4)
-        tried: list[Any] = []
-        for setting in settings:  # even a single one: compiled kernels are cached, files are read
-            result = self.run(name, setting, short)
-            rate = result["items"] / result["wall_s"]
-            cpu_ms = 1e3 * result["cpu_s"] / result["items"]
-            tried.append([setting, round(rate, 1), round(cpu_ms, 4)])
-        return max(tried, key=lambda row: row[1])[0], tried
+        self.results: dict[str, list[dict[str, Any]]] = {}
+        self.settings: dict[str, Setting] = {}
+        self.tried: dict[str, list[Any]] = {}
+        self.failed: dict[str, str] = {}
+        self.warned = False
+        self.bar = tqdm(disable=True)
 
     def compare(self, names: Sequence[str], rounds: int) -> dict[str, Any]:
-        """Find every contestant's setting, let them take turns; return figures and rounds."""
-        chosen = {name: self.choose(name) for name in names}
-        results: Results = {name: [] for name in names}
-        for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
-            for name in names:
-                results[name].append(self.run(name, chosen[name][0], self.rules))
-        summary = summarise(results, self.workload, self.work)
-        for name, (setting, tried) in chosen.items():
-            summary[name] |= {"setting": setting, "tried": tried}
-            summary[name]["what"] = self.workload.contestants[name].summary
-        return {"contestants": summary, "rounds": results}
+        """Find every contestant's setting, let them take turns; return figures and rounds.
 
+        Interrupted, it returns what there is: of who had no turn yet the best of what was tried.
+        """
+        complete = True
+        with tqdm(total=self.runs(names, rounds), disable=self.quiet or None, leave=False) as bar:
+            self.bar = bar
+            try:
+                for name in names:
+                    self.choose(name)
+                for number in range(rounds):
+                    self.warn_if_busy(number)
+                    for name in [name for name in names if name not in self.failed]:
+                        self.turn(name, first=number == 0)
+            except KeyboardInterrupt:
+                complete = False
+        results = {name: self.results[name] for name in names if self.results.get(name)}
+        figures = summarise(results, self.workload, self.work)
+        for name, facts in figures.items():
+            facts |= {"setting": self.settings[name], "tried": self.tried[name]}
+            facts["what"] = self.workload.contestants[name].summary
+        shown = {"complete": complete, "failed": self.failed, "contestants": figures}
+        return shown | {"rounds": results}
 
-def summarise(results: Results, workload: Workload, work: Any) -> dict[str, dict[str, Any]]:
-    """Return the figures of every contestant over its rounds."""
-    unit, item = workload.unit, workload.item_bytes(work)
-    rates = {n: [r["items"] / r["wall_s"] for r in rounds] for n, rounds in results.items()}
-    costs = {n: [1e3 * r["cpu_s"] / r["items"] for r in rounds] for n, rounds in results.items()}
-    summary = {}
-    for name, rounds in results.items():
-        facts: dict[str, Any] = {
-            f"{unit}s_per_s": timing.spread(rates[name]),
-            "mb_per_s": timing.spread([rate * item / 1e6 for rate in rates[name]]),
-            f"cpu_ms_per_{unit}": timing.spread(costs[name]),
-            "first_batch_s": timing.spread([r["first_s"] for r in rounds]),
-            "anonymous_mb": timing.spread([r["anonymous_bytes"] / 1e6 for r in rounds]),
-            "check": rounds[0]["check"],
-        }
-        if folder := getattr(work, workload.contestants[name].reads, None):
-            facts["disk_mb"] = round(size_bytes(Path(folder)) / 1e6, 1)
-        if "nostall" in results:
-            facts["nostall_times_faster"] = timing.ratios(rates["nostall"], rates[name])
-            facts["nostall_times_less_cpu"] = timing.ratios(costs[name], costs["nostall"])
-        for top in workload.against:
-            if top.name in results:
-                wall = timing.ratios(rates[name], rates[top.name])
-                facts[top.key] = {"wall": wall, "cpu": timing.ratios(costs[top.name], costs[name])}
-        summary[name] = facts
-    return summary
+    def runs(self, names: Sequence[str], rounds: int) -> int:
+        """Return how many processes there will be."""
+        tried = 0 if self.quick else sum(len(self.choices(name)) for name in names)
+        return tried + rounds * len(names) * (2 if self.cold and self.rules.step_s else 1)
 
+    def choices(self, name: str) -> list[Setting]:
+        """Return the settings worth trying."""
+        return self.workload.contestants[name].settings(self.work)
 
-def table(summary: Mapping[str, Any], workload: Workload) -> str:
-    """Return the table, the fastest first, without columns in which nothing stands."""
-    lines = [_head(workload), *rows(summary, workload)]
-    columns = [cells for cells in zip(*lines, strict=True) if any(cells[1:])]
-    first, *others = zip(*columns, strict=True)
-    return timing.table(first, others)
+    def choose(self, name: str) -> None:
+        """Find the best setting, and note what was tried: [setting, items/s, CPU ms]."""
+        self.tried[name], self.settings[name] = [], self.choices(name)[-1]
+        if self.quick:
+            return
+        short = replace(self.rules, seconds=self.rules.seconds / 2, batches=4, step_s=0.0)
+        best, faults = 0.0, []
+        # Even a single setting: compiled kernels are cached, files are read.
+        for setting in self.choices(name):
+            try:
+                result = self.run(name, setting, short, self.cold)
+            except RuntimeError as error:
+                faults.append(f"{words(setting)}: {error}")
+                continue
+            rate, cpu_ms = result["items"] / result["wall_s"], result["cpu_s"] / result["items"]
+            self.tried[name].append([setting, round(rate, 1), round(1e3 * cpu_ms, 4)])
+            if rate > best:
+                best, self.settings[name] = rate, setting
+                self.results[name] = [result]
+        if not best:
+            self.fail(name, faults[-1])
+        elif faults:
+            self.say(f"{name} does not run with {'; '.join(faults)}", always=True)
 
+    def turn(self, name: str, first: bool) -> None:
+        """Run a contestant in one round, or note that it failed."""
+        setting = self.settings[name]
+        more = {}
+        try:
+            if self.cold and self.rules.step_s:
+                warm = self.run(name, setting, self.rules, cold=False)
+                more["warm_step_s"] = self.work.batch * warm["wall_s"] / warm["items"]
+            result = self.run(name, setting, self.rules, self.cold) | more
+        except RuntimeError as error:
+            self.fail(name, str(error))
+            return
+        self.results[name] = [result] if first else [*self.results[name], result]
 
-def _head(workload: Workload) -> list[str]:
-    shown = [text for top in workload.against for text in top.heads]
-    first = ["contestant", f"{workload.unit}s/s (min-max)", "MB/s", "CPU ms"]
-    return [
-        *first,
-        "nostall is × wall",
-        "× CPU",
-        *shown,
-        "first s",
-        "MB anon.",
-        "MB disk",
-        "setting",
-    ]
+    def fail(self, name: str, why: str) -> None:
+        """Leave a contestant out from now on."""
+        self.failed[name] = why
+        self.results.pop(name, None)
+        self.say(f"{name} failed: {why}", always=True)
 
+    def run(self, name: str, setting: Setting, rules: Rules, cold: bool) -> dict[str, Any]:
+        """Run one contestant in a fresh process; RuntimeError where it fails."""
+        self.bar.set_description_str(f"{name} {words(setting)}")
+        if cold:
+            steps = self.workload.epoch_items(self.work) // self.work.batch
+            rules = replace(rules, warm_s=0.0, seconds=0.0, batches=steps - 1)
+            self.evict(name)
+        elif self.cold:
+            for folder in self.folders(name):
+                files.warm(folder)
+        job: dict[str, Any] = {"workload": self.name, "name": name, "setting": setting}
+        job |= {"work": asdict(self.work), "rules": asdict(rules)}
+        before, job["began"] = timing.busy(), time.monotonic()
+        try:
+            result = timing.spawn(SCRIPT, "one", json.dumps(job), timeout_s=self.timeout_s)
+        finally:
+            self.bar.update()
+        rate = result["items"] / result["wall_s"]
+        self.say(f"{name} {words(setting)}: {rate:,.0f} {self.workload.unit}s/s")
+        return result | {"load_before": before, "cold": cold}
 
-def rows(summary: Mapping[str, Any], workload: Workload) -> list[list[str]]:
-    """Return the lines of the table."""
-    key, lines = f"{workload.unit}s_per_s", []
-    for name in sorted(summary, key=lambda n: -summary[n][key]["median"]):
-        facts = summary[name]
-        rate = facts[key]
-        against = [_short(facts.get(f"nostall_times_{what}")) for what in ("faster", "less_cpu")]
-        for top in workload.against:
-            share, times = facts.get(top.key, {}), 100 if top.percent else 1
-            against += [_short(share.get(w), times) for w in ("wall", "cpu")[: len(top.heads)]]
-        lines.append(
-            [
-                name,
-                f"{rate['median']:,.0f} ({rate['min']:,.0f}-{rate['max']:,.0f})",
-                f"{facts['mb_per_s']['median']:,.0f}",
-                _short(facts[f"cpu_ms_per_{workload.unit}"]),
-                *against,
-                f"{facts['first_batch_s']['median']:.1f}",
-                f"{facts['anonymous_mb']['median']:,.0f}",
-                f"{facts['disk_mb']:,.0f}" if "disk_mb" in facts else "",
-                words(facts.get("setting", {})),
-            ]
-        )
-    return lines
+    def evict(self, name: str) -> None:
+        """Put what a contestant reads out of the page cache; RuntimeError where it stays."""
+        for folder in self.folders(name):
+            if (stayed := files.evict(folder)) > STAYED:
+                raise RuntimeError(f"{100 * stayed:.0f} % of {folder} stayed in the page cache")
 
+    def folders(self, name: str) -> list[Path]:
+        """Return what a contestant reads; where it does not say, all that was made, and the set."""
+        reads = self.workload.contestants[name].reads
+        named = [getattr(self.work, reads)] if reads else [self.work.root, self.work.data]
+        return [Path(folder) for folder in named if folder]
 
-def _short(spread: Spread | None, times: float = 1) -> str:
-    return f"{times * spread['median']:.3g}" if spread else ""
+    def warn_if_busy(self, number: int) -> None:
+        """Say once that the machine has more to do than it has cores."""
+        load, cores = timing.busy(), len(os.sched_getaffinity(0))
+        if load > cores and not self.warned:
+            self.warned = True
+            text = f"load {load:.1f} on {cores} cores before round {number + 1}: part of it is the"
+            text += " benchmark's own, but somebody else may be busy; trust CPU ms"
+            self.say(text, always=True)
 
-
-def words(setting: Setting) -> str:
-    """Return a setting as text."""
-    return " ".join(f"{key}={value}" for key, value in setting.items())
-
-
-def say(text: str) -> None:
-    """Tell the terminal how far the benchmark is."""
-    print(text, file=sys.stderr, flush=True)
+    def say(self, text: str, always: bool = False) -> None:
+        """Tell the terminal, above the progress bar."""
+        if always or not self.quiet:
+            tqdm.write(text, file=sys.stderr)

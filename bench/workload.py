@@ -25,7 +25,11 @@ NAMES = {
     "w1-short": ("photos", "short"),
     "w1-raw": ("photos", "raw"),
     "w2": ("pairs", ""),
+    "w3": ("digits", ""),
+    "own": ("own", ""),
 }
+# What `all` means: own needs a set and a recipe of the user's.
+ALL = tuple(name for name in NAMES if name != "own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +82,9 @@ def workers(work: Work) -> list[Setting]:
 class Contestant:
     """One way to do the work. settings: those worth trying; forms: files of its own that it reads.
 
-    needs: packages without which it cannot run. reads: the attribute of the work that names the
-    folder it reads, for its size on disk.
+    needs: packages without which it cannot run; install: the extra that brings them, "" for none.
+    reads: the attribute of the work that names the folder it reads, for its size on disk and to
+    put it out of the page cache. devices: those for which it makes sense.
     """
 
     summary: str
@@ -88,11 +93,20 @@ class Contestant:
     forms: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     reads: str = ""
+    install: str = "bench"
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
     @property
     def missing(self) -> list[str]:
         """Return the packages that are not installed."""
-        return [name for name in self.needs if find_spec(name) is None]
+        return [name for name in self.needs if not _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # not even the package above it
+        return False
 
 
 class Check(Protocol):
@@ -130,6 +144,15 @@ class Workload(ABC):
     def prepare(self, work: Any, origin: Origin, names: Sequence[str]) -> Any:
         """Make all that these contestants read, and warm it; return the work with its folders."""
 
+    def epoch_items(self, work: Any) -> int:
+        """Return the items of an epoch; 0: this work cannot be measured cold."""
+        return 0
+
+    @property
+    def baseline(self) -> str:
+        """Return the contestant that the others' pixels are compared with."""
+        return self.against[0].name if self.against else "nostall"
+
     @abstractmethod
     def item_bytes(self, work: Any) -> int:
         """Return the bytes of one item in 8-bit numbers: what MB/s counts."""
@@ -144,7 +167,10 @@ class Workload(ABC):
 
 
 def load(name: str) -> Workload:
-    """Import a workload by its name on the command line."""
+    """Import a workload by its name on the command line; ImportError where it is not all there."""
     package, variant = NAMES[name]
-    found: Workload = import_module(package).workload(variant)
+    module = import_module(package)
+    if not hasattr(module, "workload"):  # a folder alone imports too
+        raise ImportError(f"{package} has no function workload")
+    found: Workload = module.workload(variant)
     return found

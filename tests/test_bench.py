@@ -1,4 +1,8 @@
-"""bench/: every benchmark runs, results hold what they promise. No test here looks at a time."""
+"""bench/: every benchmark runs, results hold what they promise. No test here looks at a time.
+
+What happens to contestants that fail, hang or are interrupted, and how results are kept, is in
+test_bench_toys.py.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,8 @@ WORKLOADS = {
     "w1-raw": ("nostall",),
     "w2": ("nostall", "npy"),
 }
+# Their own tests run them.
+OTHERS = ("w3", "own")
 PEERS = {"torchvision": "torchvision", "dali-file": "nvidia.dali", "decode": "simplejpeg"}
 
 
@@ -48,8 +54,12 @@ def run(script: str, root: Path, *more: str) -> tuple[dict[str, Any], str]:
 @pytest.fixture(scope="module")
 def pair_result(root: Path) -> dict[str, Any]:
     """The loader beside one peer, on pairs."""
-    facts, printed = run("loader.py", root, "--patch", "16", "--peers", "nostall,npy")
+    facts, printed = run(
+        "loader.py", root, "--work", "w2", "--patch", "16", "--peers", "nostall,npy"
+    )
     assert "× CPU" in printed and "MB disk" not in printed  # nothing stands in that column
+    assert "AU %" not in printed and "MB/s read" not in printed
+    assert all(one["digest"] in printed for one in facts["contestants"].values())
     return facts
 
 
@@ -75,7 +85,9 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
 def test_a_result_tells_the_machine_and_the_work(pair_result: dict[str, Any]) -> None:
     assert {"cpu", "cores", "ram_gb", "python", "versions"} <= pair_result["machine"].keys()
-    assert pair_result["machine"]["versions"]["torch"] != "not installed"
+    assert pair_result["machine"]["versions"]["torch"]
+    assert pair_result["quick"] and not pair_result["cold"] and pair_result["step_ms"] == 0
+    assert pair_result["peers"] == ["nostall", "npy"] and pair_result["complete"]
     assert os.uname().nodename not in json.dumps(pair_result["machine"])
     assert pair_result["work"]["patch"] == 16 and pair_result["work"]["scale"] == 4
     assert pair_result["workload"] == "w2"
@@ -92,6 +104,7 @@ def has_figures(facts: dict[str, Any], unit: str) -> bool:
 def test_every_contestant_has_every_figure(name: str, pair_result: dict[str, Any]) -> None:
     facts = pair_result["contestants"][name]
     assert has_figures(facts, "pair")
+    assert len(facts["digest"]) == 12
     assert facts["check"]["distance"] < facts["check"]["distance_a_pixel_off"]
     assert len(pair_result["rounds"][name]) == 1
 
@@ -157,18 +170,18 @@ def test_growth_is_seen(name: str, module: Callable[[str], Any]) -> None:
 
 def test_figures_of_rounds_are_put_together(module: Callable[[str], Any]) -> None:
     """Two rounds, the second disturbed for both: ratios and shares do not see it."""
-    turns, workload = module("turns"), module("workload").load("w2")
+    summary, workload = module("summary"), module("workload").load("w2")
     checked = {"check": {}, "first_s": 1.0, "anonymous_bytes": 1e6, "items": 100}
     rounds = {
         name: [checked | {"wall_s": wall * times, "cpu_s": 2 * wall} for times in (1, 3)]
         for name, wall in (("nostall", 2.0), ("ceiling", 1.0), ("npy", 8.0))
     }
-    summary = turns.summarise(rounds, workload, workload.kind(root="", data=""))
-    assert summary["npy"]["nostall_times_faster"] == {"median": 4, "min": 4, "max": 4}
-    assert summary["npy"]["nostall_times_less_cpu"]["median"] == 4
-    assert summary["nostall"]["share_of_ceiling"]["wall"]["median"] == 0.5
-    assert summary["nostall"]["pairs_per_s"]["max"] == 50
-    assert turns.rows(summary, workload)[0][0] == "ceiling"
+    found = summary.summarise(rounds, workload, workload.kind(root="", data=""))
+    assert found["npy"]["nostall_times_faster"] == {"median": 4, "min": 4, "max": 4}
+    assert found["npy"]["nostall_times_less_cpu"]["median"] == 4
+    assert found["nostall"]["share_of_ceiling"]["wall"]["median"] == 0.5
+    assert found["nostall"]["pairs_per_s"]["max"] == 50
+    assert summary.rows(found, workload)[0][0] == "ceiling"
 
 
 def test_wrong_names_and_sets_are_one_line(tmp_path: Path, module: Callable[[str], Any]) -> None:
@@ -184,9 +197,19 @@ def test_wrong_names_and_sets_are_one_line(tmp_path: Path, module: Callable[[str
     assert empty.exit_code == 2 and "no JPEG files" in empty.output
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", [*WORKLOADS, *OTHERS])
 def test_every_contestant_is_listed(name: str, module: Callable[[str], Any]) -> None:
     listed = CliRunner().invoke(module("loader").main, ["--work", name, "--list"]).output
     contestants = module("workload").load(name).contestants
     assert "nostall" in contestants and all(one in listed for one in contestants)
-    assert WORKLOADS.keys() == module("workload").NAMES.keys()
+    assert "threads=" in listed
+    assert {*WORKLOADS, *OTHERS} == module("workload").NAMES.keys()
+
+
+def test_all_means_every_workload_that_needs_no_set_of_the_user(
+    module: Callable[[str], Any],
+) -> None:
+    assert module("suite").names("all") == ["w1", "w1-short", "w1-raw", "w2", "w3"]
+    assert module("suite").names("w2,w1,w2") == ["w2", "w1"]
+    unknown = CliRunner().invoke(module("loader").main, ["--work", "w1,w9"])
+    assert unknown.exit_code == 2 and "w9" in unknown.output and "own, all" in unknown.output

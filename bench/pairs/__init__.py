@@ -45,6 +45,10 @@ class Pairs(Workload):
             warm(corpus.peer_files(root, folder, form, work.scale))
         return replace(work, data=str(folder))
 
+    def epoch_items(self, work: Work) -> int:
+        """Return the crops of an epoch: one of each image."""
+        return len(Dataset(work.data).split("train"))
+
     def item_bytes(self, work: Work) -> int:
         """Return the bytes of one pair."""
         return 3 * work.patch**2 * (1 + work.scale**2)

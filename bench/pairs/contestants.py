@@ -186,12 +186,12 @@ CONTESTANTS: dict[str, Contestant] = {
         "the Loader, DALI engine", lambda work, _: nostall(work, "dali"), threads
     ),
     "ceiling": Contestant(
-        "fixed crops, page cache to float, no shuffle, no turns",
+        "limit: fixed crops, page cache to float, no shuffle, no turns",
         lambda work, _: ceiling(work),
         threads,
     ),
     "ceiling-memory": Contestant(
-        "fixed crops cut before, memory to float: conversion alone",
+        "limit: fixed crops cut before, memory to float: conversion alone",
         lambda work, _: ceiling_memory(work),
         threads,
     ),

@@ -45,10 +45,7 @@ class Photos(Workload):
         data = sets.built(root, files, self.variant)
         own = files if self.variant == "native" else sets.small(root, files)
         reference = check.reference(root, own, work.size)
-        forms = [form for name in names for form in self.contestants[name].forms]
-        for folder in (files, data, own, *(sets.peer_files(root, files, form) for form in forms)):
-            warm(folder)
-        return replace(
+        work = replace(
             work,
             variant=self.variant,
             data=str(data),
@@ -56,10 +53,18 @@ class Photos(Workload):
             own=str(own),
             reference=str(reference),
         )
+        forms = dict.fromkeys(form for name in names for form in self.contestants[name].forms)
+        for folder in (files, data, own, *(sets.peer_files(work, form) for form in forms)):
+            warm(folder)
+        return work
 
     def item_bytes(self, work: Work) -> int:
         """Return the bytes of one crop."""
         return 3 * work.size**2
+
+    def epoch_items(self, work: Work) -> int:
+        """Return the number of photographs."""
+        return sum(path.suffix == ".jpg" for path in each(Path(work.files)))
 
     def check(self, work: Work, name: str) -> Check:
         """Return a check of pixels and labels."""

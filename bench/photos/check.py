@@ -17,7 +17,7 @@ from files import written
 from PIL import Image
 from torch import Tensor
 
-from photos.corpus import SPLIT
+from photos.corpus import labelled
 from photos.work import AREA, MEAN, RATIO, STD
 
 # So far a figure of some hundred crops may lie from the reference, in units of the norm.
@@ -45,21 +45,21 @@ def reference(root: Path, folder: Path, size: int, count: int = 512) -> Path:
 
 def _reference(folder: Path, size: int, count: int) -> dict[str, Any]:
     rng = random.Random(0)
-    classes = sorted(path for path in (folder / SPLIT).iterdir() if path.is_dir())
-    places = [(k, path) for k, one in enumerate(classes) for path in sorted(one.iterdir())]
+    places = labelled(folder)
+    classes = places[-1][1] + 1
     if len(places) < count:
         places = places * (count // len(places) + 1)
     chosen = rng.sample(places, count)
-    crops = torch.stack([_crop(path, size, rng) for _, path in chosen])
-    labels = torch.tensor([k for k, _ in chosen])
-    kinds = [crops[labels == k] if (labels == k).any() else crops for k in range(len(classes))]
+    crops = torch.stack([_crop(path, size, rng) for path, _ in chosen])
+    labels = torch.tensor([k for _, k in chosen])
+    kinds = [crops[labels == k] if (labels == k).any() else crops for k in range(classes)]
     return {
         "figures": torch.stack([figures(some) for some in kinds]).tolist(),  # (K, 3)
         "colours": torch.stack([some.mean(dim=(0, 2, 3)) for some in kinds]).tolist(),  # (K, 3)
     }
 
 
-def _crop(path: Path, size: int, rng: random.Random) -> Tensor:
+def _crop(path: str, size: int, rng: random.Random) -> Tensor:
     with Image.open(path) as file:
         image = file.convert("RGB")
     while True:

@@ -1,12 +1,44 @@
 """Who runs in w1, w1-short and w1-raw. `reads`: the attribute of the work that names the folder.
 
 To add one, write a function (work, setting) -> endless generator of (images, labels) into a
-file of its own, and name it in the tables of those variants in which it makes sense.
+file of its own, and name it in the tables of those variants in which it makes sense. Peers read
+`own`: the photographs as they came in w1, images of short side 256 in w1-short.
 """
 
 from __future__ import annotations
 
-from workload import Contestant, late, threads_and_more, workers
+from timing import counts
+from workload import Contestant, Setting, Work, late, threads_and_more, workers
+
+
+def decoders(work: Work) -> list[Setting]:
+    """PIL with a worker a core, then decode_jpeg and transforms v2 with 0, 1, 2 … workers."""
+    return [{"workers": work.threads, "v2": 0}] + [
+        {"workers": count, "v2": 1} for count in counts(work.threads)
+    ]
+
+
+def prefetchers(work: Work) -> list[Setting]:
+    """0, 1, 2 … worker processes that normalise, and as many as cores that leave it undone."""
+    last = {"workers": work.threads, "prefetcher": 1}
+    return [*({"workers": count, "prefetcher": 0} for count in counts(work.threads)), last]
+
+
+def processes_or_threads(work: Work) -> list[Setting]:
+    """A worker process a core, or threads of this process: as many as cores, and one more."""
+    return [
+        {"workers": work.threads, "threads": 1},
+        {"workers": 0, "threads": work.threads + 1},
+        {"workers": 0, "threads": work.threads},
+    ]
+
+
+def pipelines(work: Work) -> list[Setting]:
+    """A thread an image, or a thread a batch with as many threads as cores, and one more."""
+    return [{"threads": work.threads, "whole": 0}] + [
+        {"threads": count, "whole": 1} for count in (work.threads + 1, work.threads)
+    ]
+
 
 # The baseline of all variants: the photographs as they came, whatever the set was made of.
 TORCHVISION = Contestant(
@@ -24,17 +56,93 @@ OURS = {
         "the Loader, DALI engine", late("photos.ours", "batches", "dali"), reads="data"
     ),
 }
-DALI_WDS = Contestant(
-    "DALI alone, readers.webdataset on the set's shards",
-    late("photos.dali_peers", "tar_reader"),
-    threads_and_more,
-    reads="data",
-)
-WEBDATASET = Contestant(
-    "webdataset on the set's shards, PIL, torchvision transforms",
-    late("photos.wds", "batches"),
+PEERS = {
+    "torchvision-v2": Contestant(
+        "ImageFolder, decode_jpeg, transforms v2 on uint8, DataLoader",
+        late("photos.torch_peers", "tensors", "own"),
+        workers,
+        needs=("torchvision",),
+        reads="own",
+    ),
+    "timm": Contestant(
+        "timm's create_loader: ImageFolder, PIL, its transforms",
+        late("photos.timm_peer", "batches"),
+        prefetchers,
+        needs=("timm",),
+        reads="own",
+    ),
+    "dali-file": Contestant(
+        "DALI alone, readers.file",
+        late("photos.dali_peers", "file_reader", "own"),
+        threads_and_more,
+        reads="own",
+    ),
+    "dali-wds": Contestant(
+        "DALI alone, readers.webdataset on the set's shards",
+        late("photos.dali_peers", "tar_reader"),
+        threads_and_more,
+        reads="data",
+    ),
+    "webdataset": Contestant(
+        "webdataset on the set's shards, torchvision transforms",
+        late("photos.wds", "batches"),
+        decoders,
+        needs=("torchvision", "webdataset"),
+        reads="data",
+    ),
+    "litdata": Contestant(
+        "litdata on chunks of the files, decode_jpeg, transforms v2",
+        late("photos.litdata_peer", "batches"),
+        workers,
+        forms=("litdata",),
+        needs=("torchvision", "litdata"),
+        reads="litdata",
+    ),
+    "mosaic": Contestant(
+        "mosaicml-streaming on MDS shards of the files, torchvision transforms",
+        late("photos.mosaic_peer", "batches"),
+        decoders,
+        forms=("mosaic",),
+        needs=("torchvision", "streaming"),
+        reads="mosaic",
+        install="mosaic",
+    ),
+    "spdl": Contestant(
+        "SPDL's pipeline of threads on the files, decode_jpeg, transforms v2",
+        late("photos.spdl_peer", "batches"),
+        pipelines,
+        needs=("torchvision", "spdl"),
+        reads="own",
+    ),
+    "grain": Contestant(
+        "grain's MapDataset on the files, decode_jpeg, transforms v2",
+        late("photos.grain_peer", "batches"),
+        processes_or_threads,
+        needs=("torchvision", "grain"),
+        reads="own",
+    ),
+    "torchvision-gpu": Contestant(
+        "DataLoader reads files, decode_jpeg with nvJPEG, transforms v2 on the GPU",
+        late("photos.gpu_peer", "batches", "own"),
+        workers,
+        needs=("torchvision",),
+        reads="own",
+        devices=("cuda",),
+    ),
+    "spdl-gpu": Contestant(
+        "SPDL's pipeline of threads, its nvJPEG decoder, transforms v2 on the GPU",
+        late("photos.spdl_peer", "on_gpu"),
+        pipelines,
+        needs=("torchvision", "spdl"),
+        reads="own",
+        devices=("cuda",),
+    ),
+}
+MEMMAP = Contestant(
+    "numpy maps of the set's raw pixels, transforms v2, DataLoader",
+    late("photos.memmap_peer", "batches"),
     workers,
-    needs=("torchvision", "webdataset"),
+    needs=("torchvision",),
     reads="data",
 )
 DECODE = Contestant(
@@ -51,57 +159,25 @@ CEILING = Contestant(
 )
 
 
-def _dali_file(folder: str) -> Contestant:
-    return Contestant(
-        "DALI alone, readers.file",
-        late("photos.dali_peers", "file_reader", folder),
-        threads_and_more,
-        reads=folder,
-    )
-
-
-def _torchvision_v2(folder: str) -> Contestant:
-    return Contestant(
-        "ImageFolder, decode_jpeg, transforms v2 on uint8, DataLoader",
-        late("photos.torch_peers", "tensors", folder),
-        workers,
-        needs=("torchvision",),
-        reads=folder,
-    )
-
-
 def _ffcv(summary: str, form: str) -> Contestant:
     start = late("photos.ffcv_peer", "batches", form)
-    return Contestant(summary, start, forms=(form,), needs=("ffcv",))
+    return Contestant(summary, start, forms=(form,), needs=("ffcv",), install="")
+
+
+def _table(peers: dict[str, Contestant], ffcv: Contestant, *limits: str) -> dict[str, Contestant]:
+    every = {"decode": DECODE, "ceiling": CEILING}
+    shown = {name: every[name] for name in limits}
+    return OURS | {"torchvision": TORCHVISION} | peers | {"ffcv": ffcv} | shown
 
 
 CONTESTANTS: dict[str, dict[str, Contestant]] = {
-    "native": OURS
-    | {
-        "torchvision": TORCHVISION,
-        "torchvision-v2": _torchvision_v2("files"),
-        "dali-file": _dali_file("files"),
-        "dali-wds": DALI_WDS,
-        "webdataset": WEBDATASET,
-        "ffcv": _ffcv("FFCV, JPEG as it came", "ffcv-jpg"),
-        "decode": DECODE,
-        "ceiling": CEILING,
-    },
-    "short": OURS
-    | {
-        "torchvision": TORCHVISION,
-        "torchvision-v2": _torchvision_v2("own"),
-        "dali-file": _dali_file("own"),
-        "dali-wds": DALI_WDS,
-        "webdataset": WEBDATASET,
-        "ffcv": _ffcv("FFCV, longer side 256, half of it raw", "ffcv-256"),
-        "decode": DECODE,
-        "ceiling": CEILING,
-    },
-    "raw": OURS
-    | {
-        "torchvision": TORCHVISION,
-        "ffcv": _ffcv("FFCV, longer side 256, raw", "ffcv-256raw"),
-        "ceiling": CEILING,
-    },
+    "native": _table(
+        PEERS, _ffcv("FFCV, JPEG encoded again (quality 90)", "ffcv-jpg"), "decode", "ceiling"
+    ),
+    "short": _table(
+        PEERS, _ffcv("FFCV, longer side 256, half of it raw", "ffcv-256"), "decode", "ceiling"
+    ),
+    "raw": _table(
+        {"memmap": MEMMAP}, _ffcv("FFCV, longer side 256, raw", "ffcv-256raw"), "ceiling"
+    ),
 }

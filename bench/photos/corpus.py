@@ -142,6 +142,12 @@ def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
+def labelled(files: str | Path) -> list[tuple[str, int]]:
+    """Return path and class of every file, classes numbered in the order of their names."""
+    classes = sorted(path for path in Path(files, SPLIT).iterdir() if path.is_dir())
+    return [(str(path), k) for k, one in enumerate(classes) for path in sorted(one.iterdir())]
+
+
 def shards(data: str) -> list[str]:
     """Return the tars of a set."""
     return sorted(str(path) for path in (Path(data) / "shards").glob("*.tar"))

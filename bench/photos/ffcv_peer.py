@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from workload import Setting
 
@@ -51,8 +52,10 @@ def batches(work: Work, setting: Setting, form: str) -> Labelled:
     decoders, loaders = import_module("ffcv.fields.decoders"), import_module("ffcv.loader")
     change = import_module("ffcv.transforms")
     mean, std = (255 * np.array(values, np.float32) for values in (MEAN, STD))
+    gpu = work.device == "cuda"
+    there = [change.ToDevice(torch.device(work.device), non_blocking=True)] if gpu else []
     loader: Any = loaders.Loader(
-        f"{work.root}/{form}-{Path(work.files).name}/{FILE}",
+        f"{work.form(form, work.files)}/{FILE}",
         batch_size=work.batch,
         num_workers=setting["threads"],
         order=loaders.OrderOption.RANDOM,
@@ -65,9 +68,10 @@ def batches(work: Work, setting: Setting, form: str) -> Labelled:
                 change.RandomHorizontalFlip(),
                 change.NormalizeImage(mean, std, np.float32),
                 change.ToTensor(),
+                *there,
                 change.ToTorchImage(),
             ],
-            "label": [decoders.IntDecoder(), change.ToTensor(), change.Squeeze()],
+            "label": [decoders.IntDecoder(), change.ToTensor(), change.Squeeze(), *there],
         },
     )
     while True:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import simplejpeg
 from workload import Setting
 
-from photos.corpus import SPLIT
+from photos.corpus import labelled
 from photos.work import AREA, MEAN, RATIO, STD, Work
 
 Array = npt.NDArray[Any]
@@ -28,10 +28,9 @@ LAPS = 16
 
 def some(folder: str, most: int) -> list[tuple[int, bytes]]:
     """Return (label, content) of some files of every class."""
-    classes = sorted(path for path in Path(folder, SPLIT).iterdir() if path.is_dir())
-    places = [(label, path) for label, one in enumerate(classes) for path in sorted(one.iterdir())]
+    places = labelled(folder)
     chosen = np.random.default_rng(0).permutation(len(places))[:most]
-    return [(places[i][0], places[i][1].read_bytes()) for i in chosen]
+    return [(places[i][1], Path(places[i][0]).read_bytes()) for i in chosen]
 
 
 def spread(threads: int, make: Callable[[int], Made]) -> Generator[Made, None, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from files import each, written
 from dataprep.build import build
 from dataprep.sources import imagefolder
 from photos import corpus
+from photos.work import Work
 
 # What each variant asks the builder for.
 SHORT = 256
@@ -18,6 +20,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "native": {},
     "short": {"resize_short": SHORT, "quality": 90},
     "raw": {"resize_short": SHORT, "raw_pixels": True},
+}
+# A peer's form of the photographs: the module that writes it, and of which attribute of the work.
+FORMS = {
+    "ffcv-jpg": ("photos.ffcv_peer", "files"),
+    "ffcv-256": ("photos.ffcv_peer", "files"),
+    "ffcv-256raw": ("photos.ffcv_peer", "files"),
+    "litdata": ("photos.litdata_peer", "own"),
+    "mosaic": ("photos.mosaic_peer", "own"),
 }
 
 
@@ -34,8 +44,10 @@ def small(root: Path, files: Path) -> Path:
     return corpus.extracted(root, built(root, files, "short"))
 
 
-def peer_files(root: Path, files: Path, form: str) -> Path:
+def peer_files(work: Work, form: str) -> Path:
     """Return the folder of one peer's form of the photographs."""
-    from photos import ffcv_peer  # asked for only where ffcv is installed
-
-    return written(root / f"{form}-{files.name}", lambda to: ffcv_peer.write(form, files, to))
+    module, name = FORMS[form]
+    files = getattr(work, name)
+    # Imported only where its package is installed.
+    write = import_module(module).write
+    return written(Path(work.form(form, files)), lambda to: write(form, Path(files), to))

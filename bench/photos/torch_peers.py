@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
-from torchvision import datasets, io, transforms
-from torchvision.transforms import v2
+from torchvision import datasets, io
 from workload import Setting
 
+from photos import augment
 from photos.corpus import SPLIT
-from photos.work import AREA, MEAN, RATIO, STD, Work
+from photos.work import Work
 
 Labelled = Generator[tuple[Tensor, Tensor], None, None]
 
@@ -34,30 +34,15 @@ class Endless(Sampler[int]):
 
 def pil(work: Work, setting: Setting, folder: str) -> Labelled:
     """Yield from ImageFolder with PIL; `folder`: attribute of the work."""
-    change = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(work.size, AREA, RATIO),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
-        ]
-    )
     where = f"{getattr(work, folder)}/{SPLIT}"
-    return batches(datasets.ImageFolder(where, change), work, setting)
+    return batches(datasets.ImageFolder(where, augment.of_pil(work.size)), work, setting)
 
 
 def tensors(work: Work, setting: Setting, folder: str) -> Labelled:
     """Yield from decode_jpeg and transforms v2: geometry on uint8, then float."""
-    change = v2.Compose(
-        [
-            v2.RandomResizedCrop(work.size, AREA, RATIO, antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(MEAN, STD),
-        ]
-    )
     where = f"{getattr(work, folder)}/{SPLIT}"
-    return batches(datasets.ImageFolder(where, change, loader=decoded), work, setting)
+    photographs = datasets.ImageFolder(where, augment.of_tensor(work.size), loader=decoded)
+    return batches(photographs, work, setting)
 
 
 def decoded(path: str) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import workload
 
@@ -27,3 +28,17 @@ class Work(workload.Work):
     files: str = ""
     own: str = ""
     reference: str = ""
+
+    @property
+    def litdata(self) -> str:
+        """Return the folder of litdata's chunks."""
+        return self.form("litdata", self.own)
+
+    @property
+    def mosaic(self) -> str:
+        """Return the folder of MosaicML's shards."""
+        return self.form("mosaic", self.own)
+
+    def form(self, name: str, files: str) -> str:
+        """Return the folder of one peer's form of a folder of photographs."""
+        return f"{self.root}/{name}-{Path(files).name}"

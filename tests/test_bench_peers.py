@@ -1,0 +1,157 @@
+"""bench/photos: every installed contestant does the promised work and leaves nothing behind."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+ImageFolder: Any = pytest.importorskip("torchvision.datasets").ImageFolder
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+SCRIPT = Path(__file__).with_name("bench_peer.py")
+# What torch, matplotlib and we keep for the next time.
+CACHES = ("nostall", "matplotlib", "torchinductor")
+# Name, variant, setting, the package that must be there, whether the first epoch must be complete.
+PEERS: list[tuple[str, str, dict[str, int], str, bool]] = [
+    (
+        "torchvision-gpu",
+        "native",
+        {"workers": 0},
+        "torchvision",
+        True,
+    ),  # its graph runs on a CPU too
+    ("timm", "native", {"workers": 1, "prefetcher": 1}, "timm", True),
+    ("dali-file", "native", {"threads": 1}, "nvidia.dali", False),
+    ("webdataset", "native", {"workers": 0, "v2": 1}, "webdataset", False),
+    ("litdata", "native", {"workers": 1}, "litdata", True),
+    ("mosaic", "native", {"workers": 1, "v2": 0}, "streaming", True),
+    ("spdl", "native", {"threads": 1, "whole": 1}, "spdl", True),
+    ("grain", "native", {"workers": 1, "threads": 1}, "grain", True),
+    ("memmap", "raw", {"workers": 0}, "torchvision", True),
+]
+
+
+def run(root: Path, job: dict[str, Any], **env: str) -> dict[str, Any]:
+    """Run the script on one job and return what it printed."""
+    command = [sys.executable, str(SCRIPT), str(root), json.dumps(job)]
+    more = {"OMP_NUM_THREADS": "1"} | env
+    done = subprocess.run(command, env=os.environ | more, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+    return found
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: Any) -> Path:
+    """The photographs and their sets."""
+    folder: Path = tmp_path_factory.mktemp("peers")
+    run(folder, {})
+    return folder
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import a file of bench/ as its siblings do."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module
+
+
+def there(package: str) -> bool:
+    """Tell whether a package is installed."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def shared() -> set[str]:
+    """Return the names of MosaicML's pieces of shared memory on this machine."""
+    return {name for name in os.listdir("/dev/shm") if re.match(r"\d{6}_", name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "setting", "package", "complete"),
+    PEERS,
+    ids=[peer[0] for peer in PEERS],
+)
+def test_a_contestant_does_the_work_and_leaves_nothing(
+    name: str,
+    variant: str,
+    setting: dict[str, int],
+    package: str,
+    complete: bool,
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    if not there(package):
+        pytest.skip(f"{package} is not installed")
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    temporary.mkdir()
+    before = shared()
+    places = {"HOME": str(home), "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(temporary)}
+    found = run(root, {"variant": variant, "name": name, "setting": setting}, **places)
+    assert found["seen"]["samples"] == 160
+    if complete:
+        assert Counter(found["labels"]) == of_each_class(root / "renamed" / "train")
+    assert shared() <= before
+    left = [path.name for folder in (home, temporary) for path in folder.iterdir()]
+    assert not [name for name in left if not name.startswith(CACHES)]
+    assert not list(root.glob("tmp*"))
+
+
+def of_each_class(folder: Path) -> Counter[int]:
+    """Return how many images a class has, classes numbered by name as ImageFolder does."""
+    return Counter(k for _, k in ImageFolder(str(folder)).samples)
+
+
+@pytest.mark.parametrize("name", ["w1", "w1-short", "w1-raw"])
+@pytest.mark.parametrize("threads", [1, 2, 6])
+def test_settings_differ(name: str, threads: int, module: Callable[[str], Any]) -> None:
+    workload = module("workload").load(name)
+    for contestant in workload.contestants.values():
+        settings = contestant.settings(workload.kind(root="", data="", threads=threads))
+        assert settings and max(max(one.values()) for one in settings) >= threads
+        assert len({tuple(one.items()) for one in settings}) == len(settings)
+
+
+def test_who_cannot_run_is_named(module: Callable[[str], Any], capsys: Any) -> None:
+    suite, workload = module("suite"), module("workload").load("w1")
+    table = workload.contestants
+    workload.contestants = {"timm": replace(table["timm"], needs=("no_such_package",))}
+    workload.contestants["spdl-gpu"] = replace(table["spdl-gpu"], needs=())
+    assert suite.contestants(workload, ["timm", "spdl-gpu"]) == []
+    said = capsys.readouterr().err
+    assert "timm does not run: no_such_package is not installed" in said
+    assert "spdl-gpu does not run: only with --device cuda" in said
+    assert suite.contestants(workload, [], "cuda") == ["spdl-gpu"]
+
+
+def test_crops_are_drawn_as_torchvision_draws_them(module: Callable[[str], Any]) -> None:
+    augment = module("photos.augment")
+    y, x = torch.meshgrid(torch.arange(240), torch.arange(200), indexing="ij")
+    image = torch.stack([y, x, y]).to(torch.uint8)
+    rng = np.random.default_rng(0)
+    crops = torch.stack([augment.cut(image, 48, rng) for _ in range(400)]).float()
+    height, width = (crops[:, c].amax((1, 2)) - crops[:, c].amin((1, 2)) for c in (0, 1))
+    share, ratio = height * width / (240 * 200), width / height
+    assert 0.04 < share.min() < 0.12 and share.max() > 0.85
+    assert ratio.min() > 0.65 and ratio.max() < 1.5 and abs(ratio.log().mean()) < 0.1
+    flipped = (crops[:, 1, 0, 0] > crops[:, 1, 0, -1]).float().mean()
+    assert 0.4 < flipped < 0.6
+    drawn = [augment.of_tensor(48)(image) for _ in range(400)]
+    span = torch.stack([c[0].max() - c[0].min() for c in drawn]).mean() * augment.STD[0] * 255
+    assert abs(float(span) / float(height.mean()) - 1) < 0.08
