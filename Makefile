@@ -1,10 +1,14 @@
 # make demo: everything from photographs to a trained, judged network. make test: all checks.
+# make bench: all benchmarks of the loader. make bench-quick: that they run. make track: what fell.
 PYTHON ?= python3
 BIN := .venv/bin
 DATA := data
 RUN := runs/shufflemixer_demo
+QUICK := build/bench-quick
+# Ratios of quick runs, never absolute times.
+RATIOS ?= bench/results/ci.jsonl
 
-.PHONY: demo test check venv bench clean
+.PHONY: demo test check venv bench bench-quick track clean
 
 venv: .venv/installed
 
@@ -29,7 +33,15 @@ check: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not gpu"
 
 bench: venv
-	$(BIN)/python bench/loader.py
+	$(BIN)/python bench/loader.py --work all
+
+bench-quick: venv
+	$(BIN)/python bench/loader.py --quick --quiet --work w1,w1-raw,w2,w3 --results $(QUICK) \
+		--peers nostall,torchvision,dali-file,decode,png
+	$(BIN)/python bench/track.py --results $(QUICK) --ratios $(RATIOS) --report
+
+track: venv
+	$(BIN)/python bench/track.py --plot $(DATA)/bench/track
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
