@@ -21,6 +21,7 @@ import results
 from dataprep.manifest import DataError
 
 Facts = Mapping[str, Any]
+Table = tuple[list[str], list[list[str]]]
 DOCUMENTS = ("README.md", "bench/README.md")
 _PLACE = re.compile(r"(<!-- results (\S+)((?: \S+=\S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -68,7 +69,7 @@ def source(facts: Facts) -> str:
     return f"\n{facts['when'][:10]}, {place}, Python {machine['python']}, commit {facts['commit']}."
 
 
-def loader(facts: Facts) -> tuple[list[str], list[list[str]]]:
+def loader(facts: Facts) -> Table:
     """Return the table of bench/loader.py."""
     contestants = facts["contestants"]
     unit = next(key for key in next(iter(contestants.values())) if key.endswith("s_per_s"))
@@ -81,8 +82,8 @@ def loader(facts: Facts) -> tuple[list[str], list[list[str]]]:
         rate = own[f"{unit}s_per_s"]
         rows.append(
             [
-                f"**{name}**" if name == "nostall" else name,
-                f"{rate['median']:,.0f} ({rate['min']:,.0f}-{rate['max']:,.0f})",
+                _bold(name),
+                _rate(rate),
                 short(own.get(f"cpu_ms_per_{unit}")),
                 short(own.get("nostall_times_faster")),
                 short(own.get("nostall_times_less_cpu")),
@@ -95,12 +96,98 @@ def loader(facts: Facts) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
+def accelerators(facts: Facts) -> Table:
+    """Return the table of bench/accelerators.py."""
+    rows, found = [], facts["contestants"]
+    for name in sorted(found, key=lambda n: -found[n]["samples_per_s"]):
+        own = found[name]
+        tried = ", ".join(f"{n}: {100 * au:.1f} %" for n, au in own["au"].items())
+        rate, share = f"{own['samples_per_s']:,.0f}", f"{own['share_of_one']:.2f}"
+        rows.append([_bold(name), str(own["accelerators"]), tried, rate, share])
+    return ["contestant", "feeds", "AU by number", "samples/s at most", "of one"], rows
+
+
+def decode(facts: Facts) -> Table:
+    """Return the table of bench/decode.py, the least CPU time first."""
+    libraries = facts["libraries"]
+    counts = sorted(next(iter(libraries.values()))["threads"], key=int)
+    head = ["library"]
+    for count in counts:
+        head += [f"images/s, {count} thr.", "CPU ms", "× limit (CPU)"]
+    rows = []
+    for name in sorted(libraries, key=lambda n: _cpu_ms(libraries[n], counts[0])):
+        row = [_bold(name) if name in ("loader", "nostall", "nostall-box") else name]
+        for count in counts:
+            own = libraries[name]["threads"][count]
+            limit = own.get("times_limit", {}).get("cpu")
+            row += [_rate(own["images_per_s"]), short(own["cpu_ms_per_image"]), short(limit)]
+        rows.append(row)
+    return head, rows
+
+
+def step(facts: Facts) -> Table:
+    """Return the table of bench/step.py."""
+    rows = []
+    for model, found in facts["recipes"].items():
+        for name, own in found["contestants"].items():
+            shares = [own.get(key) for key in ("efficiency", "wait_share")]
+            cells = [f"{100 * share['median']:.2f} %" if share else "" for share in shares]
+            rate = f"{own['samples_per_s']['median']:,.1f}"
+            rows.append([model, name, rate, short(own["step_ms"]), *cells])
+    return ["recipe", "batches", "samples/s", "step ms", "efficiency", "wait share"], rows
+
+
+def plan(facts: Facts) -> Table:
+    """Return the table of bench/plan.py."""
+    rows = [
+        [
+            row["files"],
+            row["choice"],
+            f"{row['foretold']['samples_per_s']:,.0f}",
+            _rate(row["samples_per_s"]),
+            f"{row['off_percent']:+.1f}",
+            f"{row['size_off_percent']:+.1f}",
+        ]
+        for row in facts["forecasts"]
+    ]
+    return ["files", "choice", "foretold samples/s", "measured", "off %", "size off %"], rows
+
+
+def cold(facts: Facts) -> Table:
+    """Return the table of bench/cold.py."""
+    rows = []
+    for name, own in facts["contestants"].items():
+        share = f"{100 * own['share_of_sequential']['median']:.0f}"
+        images = f"{own['images_per_s']['median']:,.0f}"
+        rows.append([name, _rate(own["mb_per_s"]), share, images, own["what"]])
+    return ["contestant", "MB/s (min-max)", "% of sequential", "images/s", "what"], rows
+
+
 def short(spread: Mapping[str, float] | None) -> str:
     """Return a median with three digits."""
     return f"{spread['median']:.3g}" if spread else ""
 
 
-TABLES: dict[str, Callable[[Facts], tuple[list[str], list[list[str]]]]] = {"loader": loader}
+def _cpu_ms(library: Facts, threads: str) -> float:
+    return float(library["threads"][threads]["cpu_ms_per_image"]["median"])
+
+
+def _rate(spread: Mapping[str, float]) -> str:
+    return f"{spread['median']:,.0f} ({spread['min']:,.0f}-{spread['max']:,.0f})"
+
+
+def _bold(name: str) -> str:
+    return f"**{name}**" if name.startswith(("nostall", "loader")) else name
+
+
+TABLES: dict[str, Callable[[Facts], Table]] = {
+    "accelerators": accelerators,
+    "cold": cold,
+    "decode": decode,
+    "loader": loader,
+    "plan": plan,
+    "step": step,
+}
 
 
 @click.command()

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from dataprep import build as builds
-from dataprep import flags, manifest, preview, show, sources, verify
+from dataprep import flags, forecast, manifest, preview, show, sources, verify
 from dataprep.manifest import DataError
 from dataprep.progress import Progress
+from dataprep.raw import Raw
 
 SETTINGS = {"show_default": True, "max_content_width": 100}
 
@@ -125,6 +126,32 @@ def _help(name: str) -> str:
     source = sources.load(name)
     example = f"python -m dataprep build {name}" + (" --raw PATH" if source.needs_raw else "")
     return f"{source.summary[0].upper()}{source.summary[1:]}.\n\n\b\n{example}"
+
+
+@main.command("plan")
+@click.option("--raw", required=True, help="folder, .zip or .tar(.gz) of photographs")
+@click.option(
+    "--crop", type=click.IntRange(1), default=224, help="pixels of a training crop's side"
+)
+@click.option("--batch", type=click.IntRange(1), default=64, help="samples of a batch")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="samples a second wanted")
+@click.option("--samples", type=click.IntRange(16), default=256, help="images to measure with")
+@click.option("--threads", type=click.IntRange(0), default=0, help="of the loader; 0: one a core")
+@click.option(
+    "--resize-short", "short", type=click.IntRange(0), default=0, help="0: 1.15 × the crop"
+)
+@click.option("--quality", type=click.IntRange(0, 100), default=0, help="0: 90, where resized")
+@click.option("--json", "as_json", is_flag=True, help="the report as JSON")
+def plan_(raw: str, as_json: bool, **given: Any) -> None:
+    """Tell how to store photographs: size and samples/s of each way, measured here on a sample.
+
+    \b
+    python -m dataprep plan --raw ~/flowers
+    python -m dataprep plan --raw ~/flowers --rate 5000 --crop 160
+    """
+    question = forecast.Question(**given)
+    report = forecast.forecast(Raw(raw), question, lambda text: click.echo(text, err=True))
+    print(json.dumps(report.facts(), indent=1) if as_json else report.text())
 
 
 @main.command("verify")
