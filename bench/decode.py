@@ -6,13 +6,13 @@ Whole files from memory, one thread and many, beside the loader's own decoder; t
 decoders in worker processes of a torch DataLoader; then the loader itself (w1 of bench/loader.py).
 A fresh process for every library and round, libraries take turns. Before that the pixels of each
 are compared with Pillow's: a mean difference above 2 grey levels is named.
+Exit code 1 where the loader or its decoder failed, or a peer while it was measured.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +22,11 @@ from typing import Any
 import click
 import decode_jobs
 import results as kept
+import suite
 import timing
 from decode_table import tables
 from decoders import DECODERS, LIMIT, OWN_LIMIT, Held
+from suite import say
 from timing import Rules
 from turns import Turns
 from workload import Origin
@@ -34,6 +36,7 @@ from dataprep.manifest import atomic
 
 FILES = 1024  # held in memory: far more bytes than the caches hold
 LOADER = "loader"
+OURS = "nostall"
 WORK = "w1"
 Results = dict["Case", list[dict[str, Any]]]
 
@@ -46,36 +49,53 @@ class Case:
     threads: int = 1
     workers: int | None = None
 
+    @property
+    def where(self) -> str:
+        """Return what it runs on, in words."""
+        return f"{self.threads} threads" if self.workers is None else f"{self.workers} workers"
+
 
 class Comparison:
-    """The files, the rules, and what was measured."""
+    """The files, the rules, what was measured, and who failed: why."""
 
     def __init__(self, held: Held, stored: Path, loader: Turns, rules: Rules) -> None:
         self.held, self.stored, self.loader, self.rules = held, stored, loader, rules
         self.found: Results = {}
+        self.failed: dict[str, str] = {}
 
     def spawn(self, name: str, **job: Any) -> dict[str, Any]:
-        """Run a job of one library in a fresh process."""
+        """Run a job of one library in a fresh process; RuntimeError where it fails."""
         facts = {"name": name, "held": str(self.stored), "rules": asdict(self.rules)} | job
-        try:
-            return timing.spawn(__file__, "one", json.dumps(facts | {"began": time.monotonic()}))
-        except RuntimeError as error:
-            raise click.ClickException(f"{name}: {error}") from None
+        return timing.spawn(__file__, "one", json.dumps(facts | {"began": time.monotonic()}))
 
     def looks(self, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Compare pixels with Pillow's; return what was seen, and why others do not run."""
+        """Compare pixels with Pillow's; return what was seen, and why others do not run.
+
+        A peer that does not run is not there; our own decoder has failed.
+        """
         seen, missing = {}, {}
         for name in names:
             try:
                 found = self.spawn(name, look=True)
-            except click.ClickException as error:  # other pixels than asked for, or none
-                found = {"missing": error.message}
-            if "missing" in found:
+            except RuntimeError as error:  # other pixels than asked for, or none
+                found = {"missing": str(error)}
+            is_ours = name.startswith(OURS)
+            if is_ours and found.get("same") is False:
+                found = {"missing": f"pixels are {found['mean']:.2g} grey levels off Pillow's"}
+            if "missing" not in found:
+                seen[name] = found
+            elif is_ours:
+                self.fail(name, found["missing"])
+            else:
                 missing[name] = found["missing"]
                 say(f"{name} does not run: {missing[name]}")
-            else:
-                seen[name] = found
         return seen, missing
+
+    def fail(self, name: str, why: str) -> None:
+        """Leave a library out from now on, with all that was measured of it."""
+        self.failed[name] = why
+        self.found = {case: runs for case, runs in self.found.items() if case.name != name}
+        say(f"{name} failed: {why}")
 
     def measure(self, cases: Sequence[Case], rounds: int) -> None:
         """Let all take turns."""
@@ -83,20 +103,21 @@ class Comparison:
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             for case in cases:
-                self.found[case].append(self.run(case))
+                if case.name in self.failed:
+                    continue
+                try:
+                    self.found[case].append(self.run(case))
+                except RuntimeError as error:
+                    self.fail(case.name, f"{case.where}: {error}")
 
     def run(self, case: Case) -> dict[str, Any]:
-        """Measure once."""
+        """Measure once; RuntimeError where that fails."""
         if case.name == LOADER:
             setting = {"threads": case.threads}
-            try:
-                found = self.loader.run("nostall", setting, self.rules, cold=False)
-            except RuntimeError as error:
-                raise click.ClickException(f"{case.name}: {error}") from None
+            found = self.loader.run("nostall", setting, self.rules, cold=False)
         else:
             found = self.spawn(case.name, threads=case.threads, workers=case.workers)
-        where = f"{case.threads} threads" if case.workers is None else f"{case.workers} workers"
-        say(f"  {case.name}, {where}: {found['items'] / found['wall_s']:,.0f} images/s")
+        say(f"  {case.name}, {case.where}: {found['items'] / found['wall_s']:,.0f} images/s")
         return found
 
     def figures(self, case: Case) -> dict[str, Any]:
@@ -129,6 +150,7 @@ class Comparison:
             for name in seen
         }
         facts[LOADER] = {"what": "the Loader, host engine: decode, resize, batch", "threads": {}}
+        facts = {name: facts[name] for name in facts if name not in self.failed}
         for case in self.found:
             kind, many = ("threads", case.threads)
             if case.workers is not None:
@@ -165,11 +187,6 @@ def asked(peers: str | None) -> list[str]:
     return names
 
 
-def say(text: str) -> None:
-    """Tell the terminal how far the benchmark is."""
-    print(text, file=sys.stderr, flush=True)
-
-
 @click.group(cls=flags.Group, invoke_without_command=True, context_settings={"show_default": True})
 @click.option("--images", type=click.Path(path_type=Path), help="a folder of JPEGs of your own")
 @click.option("--root", type=click.Path(path_type=Path), default=Path("data/bench"))
@@ -181,28 +198,22 @@ def say(text: str) -> None:
 @click.option("--quick", is_flag=True, help="tiny images, one short round: only to see it work")
 @kept.saving
 @click.pass_context
-def main(
-    context: click.Context,
-    /,
-    images: Path | None,
-    root: Path,
-    peers: str | None,
-    rounds: int,
-    seconds: float,
-    threads: int,
-    workers: bool,
-    quick: bool,
-    results: Path | None,
-    no_save: bool,
-    target: Path | None,
-) -> None:
+def main(context: click.Context, /, **options: Any) -> None:
     """Measure JPEG decoders, and the loader beside them."""
-    if context.invoked_subcommand:
-        return
+    if context.invoked_subcommand is None:
+        measure(**options)
+
+
+def measure(
+    *, images: Path | None, root: Path, peers: str | None, rounds: int, seconds: float,
+    threads: int, workers: bool, quick: bool,
+    results: Path | None, no_save: bool, target: Path | None,
+) -> None:  # fmt: skip
+    """Do what was asked for; leave by the exit code."""
     names, folder = asked(peers), kept.destination(results, no_save, quick)
+    plain = workers and not (images or peers or threads or quick)
     rules = Rules(warm_s=0.5, seconds=seconds, batches=4)
-    if quick:
-        rules, rounds = Rules(warm_s=0.1, seconds=0.1, batches=2), 1
+    rules, rounds = (suite.QUICK, 1) if quick else (rules, rounds)
     kept.facts_of_run()
     most = threads or len(os.sched_getaffinity(0))
     comparison = compare(root.resolve(), Origin(None, images, quick), rules, most)
@@ -211,15 +222,21 @@ def main(
     comparison.measure(cases(list(seen), sorted({1, most}), counts), rounds)
     facts = {
         "quick": quick,
+        "plain": plain,
         "set": comparison.loader.workload.facts(comparison.loader.work)["set"],
         "held": {"files": len(comparison.held.paths)},
         "rules": asdict(rules) | {"rounds": rounds},
         "limits": [LIMIT, OWN_LIMIT],
         "not_available": missing,
+        "failed": comparison.failed,
         "libraries": comparison.summary(seen),
     }
     print(tables(facts["libraries"]))
-    kept.finish("decode", facts, folder, target)
+    for name, why in comparison.failed.items():
+        print(f"failed: {name}: {why}")
+    if facts["libraries"]:
+        kept.finish("decode", facts, folder, target)
+    raise SystemExit(1 if comparison.failed else 0)
 
 
 main.command("one", hidden=True)(click.argument("job")(decode_jobs.one))

@@ -13,12 +13,14 @@ Facts = Mapping[str, Any]
 
 def tables(libraries: Facts) -> str:
     """Return what was measured as text: by threads, in workers, and the loader's shares."""
+    if not libraries:
+        return "nothing was measured"
     many = sorted({int(one) for facts in libraries.values() for one in facts["threads"]})
     parts = [_threads(libraries, many)]
     if any(facts.get("workers") for facts in libraries.values()):
         parts.append(_workers(libraries))
     parts.append(_shares(libraries, many))
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def _threads(libraries: Facts, many: list[int]) -> str:
@@ -77,7 +79,7 @@ def _medians(figures: Facts) -> dict[int, float]:
 
 def _shares(libraries: Facts, many: list[int]) -> str:
     lines = []
-    for count in many:
+    for count in many if "loader" in libraries else ():
         facts = libraries["loader"]["threads"][str(count)]
         shares = [
             f"{100 * facts[key]['wall']['median']:.0f} % of {name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, log
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,7 @@ import results
 from dataprep.manifest import DataError
 
 # Whoever of these ran first in this list is what the others are measured against.
-BASELINES = ("torchvision", "png")
+BASELINES = ("torchvision", "png", "dataloader-batches", "dataloader")
 OURS = "nostall"
 # Of a round: the figure that is less where the contestant is better.
 FIGURES = {"cpu": "cpu_s", "wall": "wall_s"}
@@ -34,7 +34,10 @@ Ratios = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Run:
-    """One workload, measured once. ratios: figure, contestant, one a round; cpu_ms: nostall's."""
+    """One workload, measured once. ratios: figure, contestant, one a round; cpu_ms: nostall's.
+
+    lost: contestants of ours that should have been measured and were not, and why.
+    """
 
     workload: str
     quick: bool
@@ -45,11 +48,17 @@ class Run:
     baseline: str
     ratios: Ratios
     cpu_ms: tuple[float, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """Return what only runs of the same work on the same class of machine share."""
-        return json.dumps([self.title, self.machine, self.settings, self.baseline], sort_keys=True)
+        return f"{self.same_work} {self.baseline}"
+
+    @property
+    def same_work(self) -> str:
+        """Return the kind without the baseline, which may have failed."""
+        return json.dumps([self.title, self.machine, self.settings], sort_keys=True)
 
     @property
     def title(self) -> str:
@@ -82,6 +91,7 @@ class Run:
             **self.settings,
             "baseline": self.baseline,
             "ratios": self.ratios,
+            "lost": sorted(self.lost),
         }
 
 
@@ -123,9 +133,10 @@ class Verdict:
 
 
 def read(paths: Sequence[Path]) -> list[Run]:
-    """Return the runs of result files, oldest first; lines that hold no rounds are left out.
+    """Return the runs of result files, oldest first; what is no run is left out.
 
-    DataError for a damaged line. A run that stands in two files counts once.
+    Neither lines without rounds are runs, nor interrupted ones. DataError for a damaged line. A run
+    that stands in two files counts once.
     """
     runs: dict[tuple[str, str], Run] = {}
     for path in paths:
@@ -141,17 +152,19 @@ def read(paths: Sequence[Path]) -> list[Run]:
 
 
 def _run(line: Mapping[str, Any]) -> Run | None:
-    """Return a line as a run; None where it measured nobody beside a baseline."""
+    """Return a line as a run; None where it holds no rounds, or was interrupted."""
     rounds = line.get("rounds")
-    if "ratios" not in line and not isinstance(rounds, dict):
+    if ("ratios" not in line and not isinstance(rounds, dict)) or line.get("complete") is False:
         return None
     found: dict[str, Any] = {}
     if isinstance(rounds, dict):
         baseline = next((name for name in BASELINES if rounds.get(name)), "")
         found["cpu_ms"] = tuple(1e3 * r["cpu_s"] / r["items"] for r in rounds.get(OURS, ()))
         found["ratios"] = {key: _ratios(rounds, baseline, name) for key, name in FIGURES.items()}
+        found["lost"] = _lost(line, rounds)
     else:
         baseline, found["ratios"] = line["baseline"], _checked(line["ratios"])
+        found["lost"] = dict.fromkeys(line.get("lost", ()), "failed")
     machine = line["machine"]
     bench, workload = line["bench"], str(line.get("workload", ""))
     return Run(
@@ -165,6 +178,16 @@ def _run(line: Mapping[str, Any]) -> Run | None:
         baseline=baseline,
         **found,
     )
+
+
+def _lost(line: Mapping[str, Any], rounds: Mapping[str, Any]) -> dict[str, str]:
+    """Return who of ours failed; nostall too where others ran and nobody chose to leave it out."""
+    failed = line.get("failed") or {}
+    lost = {name: f"failed: {why}" for name, why in failed.items() if name.startswith(OURS)}
+    asked = line["bench"] == "loader" and OURS in (line.get("peers") or [OURS])
+    if asked and OURS not in lost and not rounds.get(OURS) and any(rounds.values()):
+        lost[OURS] = "was not measured"
+    return lost
 
 
 def _ratios(rounds: Mapping[str, Any], baseline: str, figure: str) -> dict[str, list[float]]:
@@ -193,6 +216,12 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         found.setdefault(run.kind, []).append(run)
     return list(found.values())
+
+
+def losses(runs: Sequence[Run]) -> list[Run]:
+    """Return the newest run of each work where it lost a contestant of ours. runs: oldest first."""
+    newest = {run.same_work: run for run in runs}
+    return [run for run in newest.values() if run.lost]
 
 
 def verdicts(

@@ -24,6 +24,8 @@ from timing import TIMEOUT_S, Rules
 from turns import one
 from workload import Origin
 
+from dataprep import flags
+
 PathOption = click.Path(path_type=Path)
 POSITIVE = click.FloatRange(0, min_open=True)
 OPTIONS = (
@@ -36,12 +38,25 @@ OPTIONS = (
     click.option("--rounds", type=click.IntRange(1), default=5),
     click.option("--seconds", type=POSITIVE, default=3.0, help="length of one window"),
     click.option("--step-ms", type=click.FloatRange(0), default=0.0, help="an accelerator's step"),
-    click.option("--cold", is_flag=True, help="an epoch of files that are not in the page cache"),
+    click.option(
+        "--cold",
+        is_flag=True,
+        help="an epoch (20 batches at least; --quick: 2) of files that are not in the page cache",
+    ),
     click.option("--batch", type=click.IntRange(1), help="samples of a batch  [default: w1 64]"),
-    click.option("--scale", type=int, help="w2: HR over LR  [default: 4]"),
-    click.option("--patch", type=int, help="w2: side of an LR crop in pixels  [default: 64]"),
-    click.option("--size", type=int, help="w1: side of the output in pixels  [default: 224]"),
-    click.option("--threads", default=0, help="threads or workers at most  [0: one a core]"),
+    click.option("--scale", type=click.IntRange(1), help="w2: HR over LR  [default: 4]"),
+    click.option(
+        "--patch", type=click.IntRange(1), help="w2: side of an LR crop in pixels  [default: 64]"
+    ),
+    click.option(
+        "--size", type=click.IntRange(1), help="w1: side of the output in pixels  [default: 224]"
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(0),
+        default=0,
+        help="threads or workers at most  [0: one a core]",
+    ),
     click.option("--device", help="where batches must arrive: cpu or cuda  [default: cpu]"),
     click.option(
         "--timeout-s",
@@ -63,7 +78,7 @@ def with_options(command: Any) -> Any:
     return kept.saving(command)
 
 
-@click.group(invoke_without_command=True, context_settings={"show_default": True})
+@click.group(cls=flags.Group, invoke_without_command=True, context_settings={"show_default": True})
 @with_options
 @click.pass_context
 def main(context: click.Context, /, text: str, shown: bool, **options: Any) -> None:
@@ -93,7 +108,7 @@ def request(
     rules = suite.QUICK if quick else Rules(seconds=seconds, warm_s=min(1.0, seconds))
     return suite.Request(
         origin=Origin(data, images, quick),
-        peers=tuple(peers.split(",")) if peers else (),
+        peers=tuple(dict.fromkeys(peers.split(","))) if peers else (),
         rules=replace(rules, step_s=step_ms / 1e3),
         folder=kept.destination(results, no_save, quick),
         given={k: v for k, v in options.items() if k not in own and v is not None},

@@ -27,6 +27,7 @@ import timing
 from pairs import corpus
 from PIL import Image
 
+from dataprep import flags
 from dataprep.build import build
 from dataprep.sources import images
 
@@ -90,13 +91,19 @@ def one(job: str) -> None:
 
 
 def compare(root: Path, raw: Path, rounds: int) -> dict[str, Any]:
-    """Let the contestants take turns after a round that counts for nothing."""
+    """Let the contestants take turns after a round that counts for nothing.
+
+    ClickException, one line, for one that fails.
+    """
     files.warm(raw)
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
     for number in range(rounds + 1):
         for name in CONTESTANTS:
             job = {"name": name, "raw": str(raw), "root": str(root), "began": time.monotonic()}
-            result = timing.spawn(__file__, "one", json.dumps(job))
+            try:
+                result = timing.spawn(__file__, "one", json.dumps(job))
+            except RuntimeError as error:
+                raise click.ClickException(f"{name}: {error}") from None
             print(f"round {number}: {name} {result['wall_s']:.1f} s", file=sys.stderr, flush=True)
             if number:  # the first warms the page cache and the cache of compiled code
                 taken[name].append(result)
@@ -125,10 +132,16 @@ def rows(summary: dict[str, Any]) -> list[list[str]]:
     return lines
 
 
-@click.group(invoke_without_command=True, context_settings={"show_default": True})
+@click.group(cls=flags.Group, invoke_without_command=True, context_settings={"show_default": True})
 @click.option("--root", type=click.Path(path_type=Path), default=Path("data/bench"))
-@click.option("--images", "count", default=12, help="photographs of 2040×1356 pixels")
-@click.option("--rounds", default=3)
+@click.option(
+    "--images",
+    "count",
+    type=click.IntRange(1),
+    default=12,
+    help="photographs of 2040×1356 pixels",
+)
+@click.option("--rounds", type=click.IntRange(1), default=3)
 @click.option("--quick", is_flag=True, help="tiny images, one round: only to see it work")
 @kept.saving
 @click.pass_context

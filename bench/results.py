@@ -9,16 +9,18 @@ import errno
 import fcntl
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import timing
 
 from dataprep.manifest import DataError
 
@@ -38,8 +40,10 @@ PACKAGES = (
     "opencv-python",
     "opencv-python-headless",
     "pillow",
+    "scikit-learn",
     "simplejpeg",
     "spdl",
+    "timm",
     "torch",
     "torchvision",
     "webdataset",
@@ -50,7 +54,50 @@ PACKAGES = (
 @cache
 def facts_of_run() -> dict[str, Any]:
     """Return commit and machine as they are at the first call: a script calls it as it begins."""
-    return {"commit": commit(ROOT), "machine": timing.machine(PACKAGES)}
+    return {"commit": commit(ROOT), "machine": machine()}
+
+
+def machine() -> dict[str, Any]:
+    """Return facts of the machine and the versions in use; never its name."""
+    cpu = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    facts: dict[str, Any] = {
+        "cpu": cpu[0] if cpu else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "ram_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+    return (
+        facts
+        | ({"gpu": card} if (card := gpu()) else {})
+        | ({"gpu": found} if (found := gpu()) else {})
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def gpu() -> str:
+    """Return the first GPU, "" without one or where torch, if it is loaded, cannot use it."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and not torch.cuda.is_available():
+        return ""
+    try:
+        command = ["nvidia-smi", "-L"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    names: list[str] = re.findall(r"^GPU \d+: (.+) \(UUID", done.stdout, re.MULTILINE)
+    return names[0] if names else ""
 
 
 def commit(root: Path) -> str:

@@ -25,6 +25,8 @@ import timing
 from photos import corpus, ours, sets
 from photos.work import Work
 
+from dataprep import flags
+
 IMAGES = corpus.Photographs(count=512, long=250, short=188)
 HEAD = ("epoch", "MB anon.", "threads", "files")
 # Epochs that count for nothing: buffers grow to the largest image, the allocator finds its size.
@@ -89,11 +91,19 @@ def growth(states: Sequence[State]) -> list[str]:
     return faults
 
 
-@click.command(context_settings={"show_default": True})
+def rows(states: Sequence[State]) -> list[list[str]]:
+    """Return the table."""
+    return [
+        [f"{i}", *(f"{n:,.0f}" for n in (s.anonymous_bytes / 1e6, s.threads, s.files))]
+        for i, s in enumerate(states, start=1)
+    ]
+
+
+@click.command(cls=flags.Command, context_settings={"show_default": True})
 @click.option("--root", type=click.Path(path_type=Path), default=Path("data/bench"))
-@click.option("--epochs", "count", default=30)
+@click.option("--epochs", "count", type=click.IntRange(1), default=30)
 @click.option("--engine", type=click.Choice(["host", "dali"]), default="host")
-@click.option("--threads", default=0, help="[0: one a core]")
+@click.option("--threads", type=click.IntRange(0), default=0, help="[0: one a core]")
 @click.option("--quick", is_flag=True, help="tiny images, few epochs: only to see it work")
 @kept.saving
 def main(
@@ -114,12 +124,11 @@ def main(
     data = sets.built(root, corpus.photographs(root, size), "native")
     threads = threads or len(os.sched_getaffinity(0))
     work = Work(root=str(root), data=str(data), batch=32, size=96, threads=threads)
-    states = epochs(work, engine, count)
-    lines = [
-        [f"{i}", *(f"{n:,.0f}" for n in (s.anonymous_bytes / 1e6, s.threads, s.files))]
-        for i, s in enumerate(states, start=1)
-    ]
-    print(timing.table(HEAD, lines))
+    try:
+        states = epochs(work, engine, count)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    print(timing.table(HEAD, rows(states)))
     faults = growth(states)
     for fault in faults:
         print(f"grows: {fault}", file=sys.stderr)

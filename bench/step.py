@@ -259,6 +259,8 @@ def measure(
 ) -> None:  # fmt: skip
     """Do what was asked for."""
     folder = kept.destination(results, no_save, quick)
+    given = data or threads or micro_batch or compiles or quick
+    plain = not given and (*names, *engines, device) == (DEMO, "auto", "auto")
     rules = Rules(warm_s=2.0, seconds=seconds, batches=8)
     if quick:
         rules, rounds = Rules(warm_s=0.1, seconds=0.1, batches=2), 1
@@ -267,7 +269,8 @@ def measure(
     sets = chosen(names, data, root.resolve())
     recipes = Steps(rules, launch, list(dict.fromkeys(engines))).compare(sets, rounds)
     print(table(recipes))
-    facts = {"quick": quick, "rules": asdict(rules) | {"rounds": rounds}, "launch": launch}
+    facts: dict[str, Any] = {"quick": quick, "plain": plain, "launch": launch}
+    facts |= {"rules": asdict(rules) | {"rounds": rounds}}
     kept.finish("step", facts | {"recipes": recipes}, folder, target)
 
 

@@ -24,6 +24,8 @@ from dataprep.manifest import DataError
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 QUICK = Rules(warm_s=0.1, seconds=0.2, batches=2)
+# An epoch of fewer batches would measure how it begins; a quick run only shows that it works.
+COLD_BATCHES, QUICK_COLD_BATCHES = 20, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +82,16 @@ def loaded(chosen: Sequence[str]) -> dict[str, Workload]:
 
 
 def check(request: Request, found: Mapping[str, Workload]) -> None:
-    """Raise UsageError for peers and options that no workload here knows."""
+    """Raise UsageError for peers and options that no workload here knows, or that do not agree."""
     there = dict.fromkeys(name for one in found.values() for name in one.contestants)
     if unknown := [name for name in request.peers if name not in there]:
         raise click.UsageError(f"unknown contestants {unknown}; there are: {', '.join(there)}")
     known = {one.name for workload in found.values() for one in fields(workload.kind)}
     if foreign := request.given.keys() - known:
         raise click.UsageError(f"--{', --'.join(sorted(foreign))}: not an option of this work")
+    if request.cold and request.origin.images:
+        why = "each file comes under several names, and would be read from storage once"
+        raise click.UsageError(f"--cold does not go with --images: {why}")
 
 
 def contestants(workload: Workload, peers: Sequence[str], device: str = "cpu") -> list[str]:
@@ -100,6 +105,26 @@ def contestants(workload: Workload, peers: Sequence[str], device: str = "cpu") -
         if missing := there[name].missing:
             say(f"{name} does not run: {', '.join(missing)} is not installed")
     return [name for name in chosen if not there[name].missing]
+
+
+def readers(workload: Workload, chosen: Sequence[str]) -> list[str]:
+    """Return the contestants that a cold run may compare; say which it may not."""
+    there = workload.contestants
+    limits = [name for name in chosen if there[name].summary.startswith("limit")]
+    for name in limits:
+        say(f"{name} does not run cold: a limit does only a part of the work, or from memory")
+    return [name for name in chosen if name not in limits]
+
+
+def check_epoch(request: Request, name: str, workload: Workload, work: Any) -> None:
+    """Raise UsageError where an epoch is too short to be measured cold."""
+    least = QUICK_COLD_BATCHES if request.quick else COLD_BATCHES
+    items = workload.epoch_items(work)
+    if not items:
+        raise click.UsageError(f"--cold: all that {name} reads is read before the first batch")
+    if (steps := items // work.batch) < least:
+        why = f"an epoch of {name} is {steps} batches of {work.batch}, not at least {least}"
+        raise click.UsageError(f"--cold: {why} (--quick: {QUICK_COLD_BATCHES})")
 
 
 def run(request: Request, found: Mapping[str, Workload]) -> int:
@@ -146,9 +171,12 @@ def _run_one(request: Request, name: str, workload: Workload) -> int:
     """Measure one workload, show and keep it; return the exit code."""
     try:
         chosen = contestants(workload, request.peers, request.given.get("device", "cpu"))
+        chosen = readers(workload, chosen) if request.cold else chosen
         if not chosen:
             raise DataError(name, "", "no contestant that is asked for can run")
         work = prepared(request, workload, chosen)
+        if request.cold:
+            check_epoch(request, name, workload, work)
         facts = measured(request, name, work, chosen)
         show(name, facts, workload)
         whole = results.keep("loader", facts, request.folder, request.target)
@@ -156,7 +184,7 @@ def _run_one(request: Request, name: str, workload: Workload) -> int:
             import draw  # matplotlib: not for the processes that measure
 
             draw.save(whole, workload.unit, path)
-    except DataError as error:
+    except (DataError, click.UsageError) as error:  # other workloads may still be measured
         say(str(error))
         return WRONG
     if not facts["complete"]:
@@ -170,10 +198,7 @@ def prepared(request: Request, workload: Workload, chosen: Sequence[str]) -> Any
     given = {key: value for key, value in request.given.items() if key in known}
     given["threads"] = request.threads or len(os.sched_getaffinity(0))
     work = workload.kind(root=str(request.root.resolve()), data="", **given)
-    work = workload.prepare(work, request.origin, chosen)
-    if request.cold and workload.epoch_items(work) < 2 * work.batch:
-        raise click.UsageError("--cold: this work has no epoch of two batches")
-    return work
+    return workload.prepare(work, request.origin, chosen)
 
 
 def measured(request: Request, name: str, work: Any, chosen: Sequence[str]) -> dict[str, Any]:

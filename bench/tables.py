@@ -103,8 +103,9 @@ def accelerators(facts: Facts) -> Table:
         own = found[name]
         tried = ", ".join(f"{n}: {100 * au:.1f} %" for n, au in own["au"].items())
         rate, share = f"{own['samples_per_s']:,.0f}", f"{own['share_of_one']:.2f}"
-        rows.append([_bold(name), str(own["accelerators"]), tried, rate, share])
-    return ["contestant", "feeds", "AU by number", "samples/s at most", "of one"], rows
+        setting = " ".join(f"{key}={value}" for key, value in own.get("setting", {}).items())
+        rows.append([_bold(name), str(own["accelerators"]), tried, rate, share, setting])
+    return ["contestant", "feeds", "AU by number", "samples/s at most", "of one", "setting"], rows
 
 
 def decode(facts: Facts) -> Table:
@@ -144,13 +145,15 @@ def plan(facts: Facts) -> Table:
             row["files"],
             row["choice"],
             f"{row['foretold']['samples_per_s']:,.0f}",
-            _rate(row["samples_per_s"]),
+            f"{row['measured']:,.0f}",
             f"{row['off_percent']:+.1f}",
+            f"{row['wall_off_percent']:+.1f}",
             f"{row['size_off_percent']:+.1f}",
         ]
         for row in facts["forecasts"]
     ]
-    return ["files", "choice", "foretold samples/s", "measured", "off %", "size off %"], rows
+    head = ["files", "choice", "foretold samples/s", "measured, best", "off %"]
+    return [*head, "off the wall median %", "size off %"], rows
 
 
 def cold(facts: Facts) -> Table:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import repeat
 from pathlib import Path
 from statistics import median
@@ -29,6 +27,8 @@ Spread = dict[str, float]
 _TICKS = os.sysconf("SC_CLK_TCK")
 # A run without warm-up looks at so many batches afterwards.
 LOOKED_AT = 4
+# So long a part of the warm-up comes once more, without looking.
+UNLOOKED = 0.5
 # So many steps of a loop without a loader are timed.
 BARE_STEPS = 20
 TIMEOUT_S = 600.0
@@ -130,27 +130,49 @@ def measure(
     began: time.monotonic() of the moment before this process was started. Without a warm-up the
     window begins when the first batch has come, and nothing is done before.
     """
-    bare_s = _bare_step_s(rules) if rules.step_s else 0.0
     batch = next(batches)
+    synchronise()
     first_s = time.monotonic() - began
     if rules.warm_s:
         look(batch)
         _pass(rules)
-    until = time.perf_counter() + rules.warm_s
-    while time.perf_counter() < until:
-        look(next(batches))
-        _pass(rules)
+        _draw(batches, rules, rules.warm_s, look)
+        # Looking takes time, in which queues fill: the window must not begin with full ones.
+        _draw(batches, rules, UNLOOKED * rules.warm_s)
+    synchronise()
     count, read, cpu, start = 0, read_bytes(), cpu_s(), time.perf_counter()
     while count < rules.batches or time.perf_counter() < start + rules.seconds:
         next(batches)
         _pass(rules)
         count += 1
+    synchronise()
     wall, cpu, read = time.perf_counter() - start, cpu_s() - cpu, read_bytes() - read
     cpu = max(cpu, 1 / _TICKS)  # a window that took less than the clock's step did not take nothing
-    window = Window(count * size, wall, cpu, first_s, anonymous_bytes(), read, bare_s)
+    held = anonymous_bytes()
     for _ in range(0 if rules.warm_s else LOOKED_AT):
         look(next(batches))
-    return window
+    bare_s = _bare_step_s(rules) if rules.step_s else 0.0  # last: it is no part of any other figure
+    return Window(count * size, wall, cpu, first_s, held, read, bare_s)
+
+
+def _draw(
+    batches: Iterator[Batch],
+    rules: Rules,
+    seconds: float,
+    look: Callable[[Batch], None] = lambda batch: None,
+) -> None:
+    """Draw batches for so long."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        look(next(batches))
+        _pass(rules)
+
+
+def synchronise() -> None:
+    """Wait for what the GPU has in hand; torch is asked only where it is loaded."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def _pass(rules: Rules) -> None:
@@ -169,10 +191,10 @@ def _bare_step_s(rules: Rules) -> float:
 
 
 def spawn(script: str, *arguments: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Run a script in a fresh process and return the JSON of its last line of output.
+    """Run a script in a fresh process and return the last JSON object that it printed as a line.
 
-    RuntimeError with the child's last line of complaint where it failed. Whatever it started ends
-    with it, and all of it when this process is interrupted.
+    RuntimeError with the child's last line of complaint where it failed, or without a result.
+    Whatever it started ends with it, and all of it when this process is interrupted.
     """
     # The rooms stand beside bench/: no installation is needed to run a file of this folder.
     root = str(Path(__file__).resolve().parents[1])
@@ -184,6 +206,7 @@ def spawn(script: str, *arguments: str, timeout_s: float = TIMEOUT_S) -> dict[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         process_group=0,
     )
     try:
@@ -196,15 +219,26 @@ def spawn(script: str, *arguments: str, timeout_s: float = TIMEOUT_S) -> dict[st
         child.wait()
     if child.returncode:
         raise RuntimeError(_why(child.returncode, complaint))
-    result: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
-    return result
+    return _result(printed)
+
+
+def _result(printed: str) -> dict[str, Any]:
+    """Return the last line that is a JSON object: a library may print more, even at the end."""
+    lines = printed.strip().splitlines()
+    for line in reversed(lines):
+        with suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                return found
+    last = f"the last it printed: {lines[-1]}" if lines else "it printed nothing"
+    raise RuntimeError(f"gave no result; {last}")
 
 
 def _why(code: int, complaint: str) -> str:
     lines = complaint.strip().splitlines()
     if code < 0:
         return f"ended by {signal.Signals(-code).name}" + (f": {lines[-1]}" if lines else "")
-    return lines[-1] if lines else "no message"
+    return lines[-1].removeprefix("error: ") if lines else "no message"
 
 
 def answer(window: Window, **more: Any) -> None:
@@ -220,30 +254,6 @@ def spread(values: Sequence[float]) -> Spread:
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     """Return ours ÷ theirs, round by round, as far as both went."""
     return spread([a / b for a, b in zip(ours, theirs, strict=False)])
-
-
-def machine(packages: Sequence[str]) -> dict[str, Any]:
-    """Return facts of the machine and the versions in use; never its name."""
-    cpu = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": cpu[0] if cpu else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "ram_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
-        "python": platform.python_version(),
-        "versions": {name: found for name in packages if (found := _version(name))},
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def busy() -> float:

@@ -4,10 +4,11 @@
 
 The rule: a run's ratio (CPU time of the baseline ÷ nostall's) is the median of its rounds. It fell
 if it lies more than --fall below the median of at most --window earlier runs, and more than twice
-the scatter of single rounds. Other work and other CPUs are not compared; one round never falls.
+the scatter of single rounds. Other work and other machines are not compared; one round never falls.
+A run in which nostall failed, or was not measured while others were, fell too.
 
 CPU time does not see waiting; --wall judges samples/s too, which other jobs on the machine move.
-Exit code 1: something fell, 2: no results, or a damaged line.
+Interrupted runs count for nothing. Exit code 1: something fell, 2: no results, or a damaged line.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from history import Run, Verdict
 from dataprep.manifest import DataError
 
 FELL, WRONG = 1, 2
+NOTHING = "nothing could be judged: no newest run has an earlier one to stand beside"
 HEAD = (
     "workload",
     "contestant",
@@ -98,15 +100,27 @@ def report(groups: Sequence[Sequence[Run]], figures: Sequence[str], **rule: Any)
     return found
 
 
+def lost(runs: Sequence[Run]) -> list[str]:
+    """Return a line for each contestant of ours that the newest run of its work has lost."""
+    return [
+        f"fell: {run.title}{', ' * bool(run.way)}{run.way}: {name} {why},"
+        f" {run.commit or '?'}, {run.place}"
+        for run in history.losses(runs)
+        for name, why in run.lost.items()
+    ]
+
+
 def remember(runs: Sequence[Run], path: Path) -> None:
     """Append the ratios of those runs to a file that does not hold them yet."""
     known = {(run.kind, run.when) for run in (history.read([path]) if path.exists() else ())}
     for run in runs:
-        if run.baseline and (run.kind, run.when) not in known:
+        if (run.baseline or run.lost) and (run.kind, run.when) not in known:
             kept.append(path.stem, run.facts(), path.parent)
 
 
-def answer(verdicts: Sequence[Verdict], rule: dict[str, Any]) -> dict[str, Any]:
+def answer(
+    verdicts: Sequence[Verdict], gone: Sequence[str], rule: dict[str, Any]
+) -> dict[str, Any]:
     """Return the verdicts as JSON holds them."""
     judged = [
         {
@@ -126,7 +140,8 @@ def answer(verdicts: Sequence[Verdict], rule: dict[str, Any]) -> dict[str, Any]:
         }
         for one in verdicts
     ]
-    return {"rule": rule, "fell": any(one.fell for one in verdicts), "judged": judged}
+    fell = any(one.fell for one in verdicts) or bool(gone)
+    return {"rule": rule, "fell": fell, "lost": list(gone), "judged": judged}
 
 
 def jsonl(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
@@ -163,17 +178,21 @@ def main(
         if not runs:
             print("nothing to compare with: these results hold no rounds")
         found = report(history.groups(runs), ("cpu", "wall") if wall else ("cpu",), **rule)
+        gone = lost(runs)
+        for line in gone or (() if found else (NOTHING,)):
+            print(line)
         if ratios:
             remember(fresh, ratios)
         if target:
-            write(target, answer(found, rule))
+            write(target, answer(found, gone, rule))
         if plot:
             for path in trend.save(runs, plot):
                 print(path)
     except DataError as error:
         print(error, file=sys.stderr)
         raise SystemExit(WRONG) from None
-    raise SystemExit(FELL if any(one.fell for one in found) and not only else 0)
+    fell = gone or any(one.fell for one in found)
+    raise SystemExit(FELL if fell and not only else 0)
 
 
 def write(target: Path, facts: dict[str, Any]) -> None:

@@ -180,7 +180,11 @@ class Turns:
     def evict(self, name: str) -> None:
         """Put what a contestant reads out of the page cache; RuntimeError where it stays."""
         for folder in self.folders(name):
-            if (stayed := files.evict(folder)) > STAYED:
+            try:
+                stayed = files.evict(folder)
+            except OSError as error:
+                raise RuntimeError(f"{folder} stays in the page cache: {error}") from None
+            if stayed > STAYED:
                 raise RuntimeError(f"{100 * stayed:.0f} % of {folder} stayed in the page cache")
 
     def folders(self, name: str) -> list[Path]:

@@ -79,7 +79,11 @@ class Advice:
 
 
 def advise(forecasts: Sequence[Forecast], rate: float | None, cores: int) -> Advice:
-    """Return what to build for a wanted rate, in samples a second, or for none."""
+    """Return what to build for a wanted rate, in samples a second, or for none.
+
+    The frugal one of those that lose nothing, and with a rate, of those that are fast enough; where
+    none of these loses nothing, of all that are fast enough.
+    """
     lossless = [one for one in forecasts if one.lossless]
     if any(one.samples_per_s is None for one in forecasts):
         # The builder's own default: a crop of it is decoded alone.
@@ -89,20 +93,31 @@ def advise(forecasts: Sequence[Forecast], rate: float | None, cores: int) -> Adv
     if rate is None:
         best = frugal(lossless)
         is_much = _speed(fastest) >= MUCH_FASTER * _speed(best)
-        return Advice(best, "the fastest that loses nothing", fastest if is_much else None)
+        return Advice(best, _praise(best, lossless, "lose nothing"), fastest if is_much else None)
     enough = [one for one in forecasts if _speed(one) >= rate]
     if not enough:
         why = f"the fastest, but it misses {rate:,.0f} samples/s by {_missed(fastest, rate):.0%}"
         return Advice(fastest, why, more=_help(fastest, rate, cores))
-    best = frugal([one for one in enough if one.lossless] or enough)
-    what = "loses nothing" if best.lossless else "is the smallest that is fast enough"
-    return Advice(best, f"{what}; {_speed(best) / rate:.2f} × the {rate:,.0f} samples/s asked for")
+    among = [one for one in enough if one.lossless] or enough
+    best = frugal(among)
+    what = "are fast enough" + (" and lose nothing" if best.lossless else "")
+    why = f"{_praise(best, among, what)}; {_speed(best) / rate:.2f} × the {rate:,.0f} samples/s"
+    return Advice(best, f"{why} asked for")
 
 
 def frugal(forecasts: Sequence[Forecast]) -> Forecast:
-    """Return the smallest; of those that are hardly larger, the fastest."""
+    """Return the smallest, unless one that is hardly larger is faster: then the fastest such."""
     least = min(one.size_bytes for one in forecasts)
-    return max((one for one in forecasts if one.size_bytes <= SAME_SIZE * least), key=_speed)
+    near = [one for one in forecasts if one.size_bytes <= SAME_SIZE * least]
+    return max(near, key=lambda one: (_speed(one), -one.size_bytes))
+
+
+def _praise(best: Forecast, among: Sequence[Forecast], what: str) -> str:
+    """Say in words why `frugal` chose this one."""
+    least = min(among, key=lambda one: one.size_bytes)
+    if best.size_bytes == least.size_bytes:
+        return f"the smallest of those that {what}"
+    return f"faster than {least.name}, the smallest of those that {what}, and hardly larger"
 
 
 def _speed(one: Forecast) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,60 @@ PIECE = 1 << 20
 MOST = 256 * PIECE
 # Requests that a disk gets at once: as many as the loader's read-ahead keeps open, about.
 AT_ONCE = 8
+# Of a control group, version 2 and version 1: the file of its limit, and of what it has taken.
+LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 
 class Unmeasured(Exception):
     """Something could not be measured: why, in one line."""
 
 
-def free_memory() -> float:
-    """Return the bytes of memory that a program may still take, the page cache among them."""
+def free_memory(root: Path = Path("/")) -> float:
+    """Return the bytes of memory that a program may still take, the page cache among them.
+
+    What the machine has, and no more than what the limits of this process's control groups leave.
+    """
+    machine = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for line in _lines(root / "proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            machine = 1024.0 * int(line.split()[1])
+    return max(0.0, min([machine, *map(_left, _groups(root))]))
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups that limit the memory, from the own one upwards.
+
+    In a container the path may be that of the host: then only the topmost is there.
+    """
+    for line in _lines(root / "proc/self/cgroup"):
+        number, names, path = line.split(":", 2)
+        if number == "0" or "memory" in names.split(","):  # version 2 has no names
+            top = root / "sys/fs/cgroup" / ("" if number == "0" else "memory")
+            own = top / path.strip("/")
+            yield from (own, *own.parents[: len(own.parts) - len(top.parts)])
+
+
+def _left(folder: Path) -> float:
+    """Return what a control group leaves; what it holds of files gives way when it must."""
+    for limit, used in LIMITS:
+        most, taken = _lines(folder / limit), _lines(folder / used)
+        if most and taken and most[0].isdigit():
+            stat = dict(line.split(maxsplit=1) for line in _lines(folder / "memory.stat"))
+            prefix = "total_" if "total_inactive_file" in stat else ""
+            files = (f"{prefix}active_file", f"{prefix}inactive_file")
+            cached = sum(int(stat.get(name, 0)) for name in files)
+            return float(most[0]) - float(taken[0]) + cached
+    return math.inf
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
+        return path.read_text().splitlines()
     except OSError:
-        pass
-    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        return []
 
 
 def disk_rate(paths: Sequence[Path]) -> float:

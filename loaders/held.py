@@ -37,11 +37,12 @@ class Held:
 
     def bytes(self, shards: Array) -> Array:
         """Return the bytes of each shard (B,); 0 for one that the field has not."""
-        return np.where(shards < len(self.sizes), self.sizes.take(shards, mode="clip"), 0)
+        there = (shards >= 0) & (shards < len(self.sizes))
+        return np.where(there, self.sizes.take(shards, mode="clip"), 0)
 
     def addresses(self, shards: Array, starts: Array, ends: Array) -> Array:
         """Return where bytes start…end of shards lie, all (B,); -1 where they do not."""
-        inside = (starts >= 0) & (ends <= self.bytes(shards))
+        inside = (starts >= 0) & (ends > starts) & (ends <= self.bytes(shards))
         found = starts + self._starts.take(shards, mode="clip")
         return np.where(inside, found, -1).astype(np.int64)
 

@@ -7,16 +7,16 @@ There are no worker processes. Legend: B samples of a rank, G of a global batch.
 from __future__ import annotations
 
 import atexit
-import math
 import time
 from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from loaders import order, strategies
+from loaders import strategies
 from loaders.ahead import Ahead
 from loaders.batch import Batch
 from loaders.chooser import Chooser
@@ -25,6 +25,7 @@ from loaders.engine import Engine, Settings, Stores
 from loaders.files import BadSample
 from loaders.host import Host
 from loaders.lane import Lane
+from loaders.mixing import mixing
 from loaders.order import Block, Order
 from loaders.planner import Plan, Planner
 from loaders.program import Program
@@ -48,7 +49,8 @@ class Loader:
     shuffle "block": blocks of neighbours, mixed in windows, for slow storage. groups="size":
     batches of samples of one size. on_bad, bad_limit: see `Quarantine`. threads 0: this rank's
     share of the cores. prefetch: batches read ahead; read_ahead: storage is told what comes next.
-    hold_mb: a raw field of small images (up to 64 KB) that takes no more is held in memory.
+    hold_mb: each raw field of small images (up to 64 KB) that takes no more is held in this
+    process's memory; small batches (16 MB in all) are then read, and read ahead, as one.
     dali: settings of that engine. The same global batches come on any number of ranks. Breaking
     out of the loop and iterating again goes on with the next batch.
     """
@@ -104,11 +106,11 @@ class Loader:
         )
         self.engine = self._engine(engine, threads or self.world.threads(), dali or Settings())
         self._reader = Reader(dataset, self.program, self.engine, self._lane)
-        self._together = self._several()
+        self._together = 0  # batches that are read as one; known when the first is planned
         self._ahead = self._read_ahead() if read_ahead else None
         self.wait_s = 0.0  # time the training loop was blocked here, since the start
 
-    def _several(self) -> int:
+    def _several(self, first: Plan) -> int:
         """Return how many batches are read as one: several where samples are small and in memory.
 
         There most of a batch's cost would lie beside its samples, in hand-overs between threads.
@@ -118,9 +120,13 @@ class Loader:
             return 1
         if not all(store.field.is_uniform for store in stores):
             return 1  # batches may differ in size
-        floats = sum(math.prod(map(int, filter(None, store.field.shape))) for store in stores)
-        sample_bytes = max(1, 4 * floats)
-        return max(1, min(TOGETHER, TOGETHER_BYTES // (sample_bytes * self.planner.local)))
+        rows = len(first.keys.ids)
+        floats = sum(
+            one.height * one.width * self.planner.fields[one.route.field].channels
+            for one in first.drawn
+        )
+        batch_bytes = rows * (4 * floats + self._reader.value_bytes)
+        return max(1, min(TOGETHER, TOGETHER_BYTES // max(1, batch_bytes)))
 
     def _read_ahead(self) -> ReadAhead | None:
         stored = {name: store for name, store in self.planner.fields.items() if not store.is_held}
@@ -155,11 +161,12 @@ class Loader:
         return self.strategy.order.steps
 
     def __iter__(self) -> Generator[Batch, None, None]:
+        self._end(self._reading)  # an earlier iteration that is still open ends
         self._chooser.rewind()
         ahead = self._reading = Ahead(self._plan, self._batches, self._slots)
         # A program may end, or fail, with this open: threads that the interpreter finds still at
         # work then abort the process.
-        atexit.register(self._end)
+        end = atexit.register(partial(self._end, ahead))
         try:
             while True:
                 began = time.perf_counter()
@@ -180,24 +187,26 @@ class Loader:
                     self._lane.release(slot)
                 ahead.give_back(slot)
         finally:
-            self._end()
-            atexit.unregister(self._end)
+            end()
+            atexit.unregister(end)
 
-    def _end(self) -> None:
-        """Stop reading ahead."""
-        if self._reading is not None:
-            self._chooser.close()
-            self._reading.stop()
+    def _end(self, ahead: Ahead[Plan, list[Batch]] | None) -> None:
+        """Stop one iteration's reading ahead; a later one goes on."""
+        if ahead is not None:
+            if ahead is self._reading:
+                self._chooser.close()
+            ahead.stop()
 
     def _plan(self) -> Plan | None:
         """Choose this rank's part of the next global batches, draw for them; nothing is read."""
-        choices = self._chooser.take(self._together)
+        choices = self._chooser.take(self._together or 1)
         if not choices:
             return None
         if self._ahead is not None:
             for choice in choices:
                 self._ahead.step(choice.epoch, choice.step)
         plan = self.planner.plan(choices)
+        self._together = self._together or self._several(plan)
         if self._ahead is not None:
             self._ahead.ask(plan.keys.ids)
         return plan
@@ -251,15 +260,15 @@ class Loader:
             "engine": type(self.engine).__name__.lower(),
             "threads": self.engine.threads,
             "slots": self._slots,
-            "batches_together": self._together,
+            "batches_together": self._together or 1,
             "buffer_mb": round(self.engine.buffer_bytes / 1e6, 1),
-            "mixing": round(order.mixing(self.order), 3) if self.order.shuffle else 0.0,
+            "mixing": round(mixing(self.order), 3) if self.order.shuffle else 0.0,
             "bad_samples": len(self.quarantine.bad),
         }
 
     def close(self) -> None:
         """Stop the threads and close the files; an iteration that is not finished ends."""
-        self._end()
+        self._end(self._reading)
         self.engine.close()
         if self._ahead is not None:
             self._ahead.close()

@@ -5,6 +5,7 @@ Legend: B samples of a rank, of all planned batches together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dataprep.index import Column
 from loaders import geometry
 from loaders.batch import Batch, Points
 from loaders.dataset import Dataset
@@ -35,6 +37,12 @@ class Reader:
             for name, field in program.fields.items()
             if not field.is_pixels
         }
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a sample's values, points left out."""
+        columns = (column for column in self._columns.values() if isinstance(column, Column))
+        return sum(column.dtype.itemsize * math.prod(column.shape[1:]) for column in columns)
 
     def read(self, plan: Plan, slot: int) -> list[Batch]:
         """Return the batches, which share the memory of the slot."""

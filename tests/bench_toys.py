@@ -7,6 +7,7 @@ test_bench_toys.py runs it as a user runs bench/loader.py.
 
 from __future__ import annotations
 
+import atexit
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ import workload as workloads  # noqa: E402
 from workload import Against, Check, Contestant, Origin, Setting, Workload  # noqa: E402
 
 turns.SCRIPT = __file__
-FILES, BATCH_BYTES = 6, 1 << 16
+FILES, BATCH_BYTES = 20, 1 << 16
 Batches = Generator[Any, None, None]
 
 
@@ -77,6 +78,18 @@ def late(work: Work, setting: Setting) -> Batches:
     yield from same(work, setting)
 
 
+def chatty(work: Work, setting: Setting) -> Batches:
+    """Say good-bye, as some libraries do."""
+    atexit.register(print, "good-bye")
+    yield from slow(work, setting)
+
+
+def silent(work: Work, setting: Setting) -> Batches:
+    """End the process as if all were well."""
+    sys.exit(0)
+    yield from slow(work, setting)
+
+
 def stuck(work: Work, setting: Setting) -> Batches:
     """Start another process, note its id in the root, and give nothing."""
     child = subprocess.Popen(["sleep", "1000"])
@@ -110,6 +123,9 @@ CONTESTANTS = {
     "slow": Contestant("30 ms a batch", slow),
     "read": Contestant("reads files", read, reads="files"),
     "wrong": Contestant("gives zeros", wrong),
+    "chatty": Contestant("prints more after its result", chatty),
+    "silent": Contestant("ends without a result", silent),
+    "ceiling": Contestant("limit: the same batch, nothing else", slow),
     "late": Contestant("fails in its last round", late, workers),
     "stuck": Contestant("gives nothing", stuck),
     "gone": Contestant("is not there", slow, needs=("no_such.package",), install="rare"),

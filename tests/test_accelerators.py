@@ -1,18 +1,17 @@
-"""bench/accelerators.py: the arithmetic, the search, and ranks that meet or die."""
+"""bench/accelerators.py: the arithmetic, the search, settings, and ranks that meet or die."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
@@ -193,6 +192,103 @@ def test_shares_of_the_machine(
     assert seen[-1] == (7, {"threads": 1})
 
 
+def test_the_fastest_setting_is_kept(
+    module: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cores; workers bring two batches at once, of which the first two count for nothing."""
+    workloads, ranks = module("workload"), module("ranks")
+    settings = [{"workers": 2}, {"workers": 1}, {"workers": 0}]
+    times = {2: [9, 9, 10, 10, 11, 11, 12, 12], 1: [5.0 + i / 3 for i in range(8)]}
+
+    class Toy:
+        kind = workloads.Work
+        contestants = {  # noqa: RUF012
+            "toy": workloads.Contestant("a toy", endless, lambda work: settings),
+            "plain": workloads.Contestant("one setting", endless, lambda work: settings[:1]),
+        }
+
+    def run(share: Any, number: int, steps: int, compute_s: float, most_s: float) -> Any:
+        assert (number, steps, compute_s) == (1, 8, 0)
+        if share.setting["workers"] not in times:
+            raise RuntimeError("no such number")
+        return [times[share.setting["workers"]]]
+
+    monkeypatch.setattr(workloads, "load", lambda name: Toy)
+    monkeypatch.setattr(ranks, "run", run)
+    share = ranks.Share("toy", "toy", {"root": "", "data": "", "batch": 4, "threads": 2})
+    best, tried = ranks.best(share, 4)
+    assert best.setting == {"workers": 1}
+    assert tried == [[{"workers": 2}, 8], [{"workers": 1}, pytest.approx(12)]]
+    assert ranks.best(share, 0)[0].setting == {"workers": 0}  # quick: nothing is tried
+    assert ranks.best(replace(share, name="plain"), 4) == (
+        replace(share, name="plain", setting={"workers": 2}),
+        [],
+    )
+    times.clear()
+    with pytest.raises(RuntimeError, match="no such number"):
+        ranks.best(share, 4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "share", "expected"),
+    [
+        ({"workers": 8, "v2": 1}, 4, {"workers": 4, "v2": 1}),
+        ({"workers": 8, "threads": 1}, 2, {"workers": 2, "threads": 1}),
+        ({"workers": 0, "threads": 9}, 4, {"workers": 0, "threads": 5}),
+        ({"workers": 4}, 4, {"workers": 2}),
+        ({"workers": 1}, 1, {"workers": 1}),
+        ({"threads": 9, "whole": 1}, 8, {"threads": 9, "whole": 1}),
+    ],
+)
+def test_a_setting_shrinks_with_the_cores(
+    setting: dict[str, int], share: int, expected: dict[str, int], module: Callable[[str], Any]
+) -> None:
+    assert module("ranks").scaled(setting, 8, share) == expected
+
+
+def test_a_slow_rank_is_not_driven_on(module: Callable[[str], Any]) -> None:
+    clock = Clock()
+
+    def batches() -> Iterator[None]:
+        while True:
+            clock.pass_s(8)
+            yield None
+
+    ends = module("ranks").drive(
+        batches(), 100, 0.0, lambda: None, clock=lambda: clock.now, most_s=20.0
+    )
+    assert ends == [108, 116, 124, 132]
+
+
+def test_dlio_that_hangs_is_ended_with_all_it_started(
+    module: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dlio, started = module("dlio"), tmp_path / "started"
+    fake = tmp_path / "mpirun"
+    fake.write_text(f"#!/bin/sh\ntrap '' TERM\nsleep 3600 &\necho $! > {started}\nwait\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(dlio, "_mpirun", lambda: str(fake))
+    monkeypatch.setattr(dlio, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(dlio, "FAREWELL_S", 0.2)
+    share = module("ranks").Share("w1", "nostall", {"batch": 4})
+    with pytest.raises(RuntimeError, match="DLIO was not done after 1 s"):
+        dlio.au(share, 1, 2, 0.1)
+    for _ in range(100):
+        if not is_running(int(started.read_text())):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("what mpirun had started still runs")
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and not dead already."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def test_dlio_is_told_mlperfs_work(module: Callable[[str], Any], tmp_path: Path) -> None:
     options = module("dlio").options(tmp_path, 400, 2, 30, 0.224)
     told = dict(one.lstrip("+").split("=", 1) for one in options)
@@ -200,31 +296,3 @@ def test_dlio_is_told_mlperfs_work(module: Callable[[str], Any], tmp_path: Path)
     assert told["workload.train.computation_time"] == "0.224"
     assert told["workload.dataset.num_samples_per_file"] == f"{2 * 30 * 400}"
     assert told["workload.reader.data_loader_classname"] == "dlio.plugin.Contestant"
-
-
-def test_wrong_options_are_one_line(
-    module: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    main = module("accelerators").main
-    unknown = CliRunner().invoke(main, ["--peers", "decode"])  # a limit does part of the work
-    assert unknown.exit_code == 2 and "there are: nostall" in unknown.output
-    assert CliRunner().invoke(main, ["--compute-s", "1"]).exit_code == 2
-    assert CliRunner().invoke(main, ["--accelerator", "custom"]).exit_code == 2
-    monkeypatch.setattr(module("dlio"), "_mpirun", lambda: None)
-    absent = CliRunner().invoke(main, ["--judge", "dlio", "--peers", "nostall"])
-    assert absent.exit_code == 2 and "bench/dlio/README.md" in absent.output
-    assert len(absent.output.strip().splitlines()) == 1
-
-
-def test_a_quick_run_keeps_its_figures(module: Callable[[str], Any], tmp_path: Path) -> None:
-    """As users run it, on the loader itself."""
-    main, target = module("accelerators").main, tmp_path / "result.json"
-    options = ["--quick", "--peers", "nostall", "--root", str(tmp_path / "made")]
-    done = CliRunner().invoke(main, [*options, "--json", str(target), "--work", "w1-raw"])
-    assert done.exit_code == 0, done.output
-    facts = json.loads(target.read_text())
-    assert facts["bench"] == "accelerators" and facts["rules"]["compute_s"] == 0.224
-    (ours,) = facts["contestants"].values()
-    assert set(ours["au"]) == set(ours["runs"]) <= {"1"}
-    assert all(0 < au <= 1 for au in ours["au"].values())
-    assert ours["accelerators"] in (0, 1) and ours["samples_per_s"] > 0

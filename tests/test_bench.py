@@ -14,9 +14,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click import ClickException
 from click.testing import CliRunner
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
@@ -213,3 +215,72 @@ def test_all_means_every_workload_that_needs_no_set_of_the_user(
     assert module("suite").names("w2,w1,w2") == ["w2", "w1"]
     unknown = CliRunner().invoke(module("loader").main, ["--work", "w1,w9"])
     assert unknown.exit_code == 2 and "w9" in unknown.output and "own, all" in unknown.output
+
+
+def test_looking_is_over_before_the_window(
+    module: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch takes a second of a clock of its own: half the warm-up passes without looking."""
+    timing = module("timing")
+    now, seen = [0.0], []
+
+    def batches() -> Any:
+        for number in range(1000):
+            now[0] += 1
+            yield number
+
+    drawn = batches()
+    with monkeypatch.context() as patch:
+        patch.setattr(timing.time, "perf_counter", lambda: now[0])
+        rules = timing.Rules(warm_s=10, seconds=0.0, batches=3)
+        window = timing.measure(drawn, 4, rules, 0.0, seen.append)
+    assert seen == list(range(11)) and window.wall_s == 3
+    assert next(drawn) == 11 + 5 + 3
+
+
+@pytest.mark.parametrize("name", ["cold", "soak", "prep"])
+def test_mistakes_in_other_scripts_are_one_line(
+    name: str, tmp_path: Path, module: Callable[[str], Any]
+) -> None:
+    (tmp_path / "file").touch()
+    options = ["--quick", "--no-save", "--root", str(tmp_path / "file")]
+    counts = {"cold": "--rounds", "soak": "--epochs", "prep": "--images"}
+    for more in ([], [counts[name], "0"]):
+        refused = CliRunner().invoke(module(name).main, [*options, *more])
+        assert refused.exit_code == 2 and refused.output.startswith("error: ")
+        assert len(refused.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["cold", "prep"])
+def test_a_child_that_fails_is_one_line(
+    name: str, tmp_path: Path, module: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, work = module(name), module("photos.work").Work(root="", data=str(tmp_path))
+
+    def fails(*arguments: str) -> None:
+        raise RuntimeError("50 % of it stayed")
+
+    monkeypatch.setattr(module("timing"), "spawn", fails)
+    asked = (work, ["sequential"], 1, 1) if name == "cold" else (tmp_path, tmp_path, 1)
+    with pytest.raises(ClickException, match=r"(sequential|builder-1): 50 % of it stayed"):
+        script.compare(*asked)
+
+
+def test_the_gpu_is_named(
+    tmp_path: Path, module: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = module("results")
+    listing = ("GPU 0: Fast 9000 (UUID: GPU-12)", "  MIG 1g Device 0: (UUID: MIG-3)")
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in listing))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    cuda = SimpleNamespace(is_available=lambda: True)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert results.machine()["gpu"] == "Fast 9000"
+    cuda.is_available = lambda: False
+    assert "gpu" not in results.machine()
+    monkeypatch.delitem(sys.modules, "torch")
+    assert results.machine()["gpu"] == "Fast 9000" and "torch" not in sys.modules
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    assert "gpu" not in results.machine()

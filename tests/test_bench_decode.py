@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
@@ -170,3 +172,97 @@ def test_an_unknown_library_is_one_line() -> None:
     done = run("--peers", "pillow,jpeg4000")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "jpeg4000" in done.stderr and "nostall-box" in done.stderr
+
+
+@pytest.fixture
+def toys(module: Import, held: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return the command on answers that are made up: of looks, and of who fails when measured."""
+    decode = module("decode")
+    window = {"items": 100, "wall_s": 1.0, "cpu_s": 1.0}
+
+    def call(looks: dict[str, Any], broken: str, *options: str) -> Any:
+        def spawn(script: str, one: str, job: str) -> dict[str, Any]:
+            facts = json.loads(job)
+            if facts.get("look"):
+                return dict(looks.get(facts["name"], {"same": True, "mean": 0.0, "most": 0}))
+            return drawn(facts["name"])
+
+        def drawn(name: str, *more: Any, **others: Any) -> dict[str, Any]:
+            if name == broken:
+                raise RuntimeError("it broke")
+            return window
+
+        workload = SimpleNamespace(facts=lambda work: {"set": {}})
+        # The loader's contestant is named nostall; here it is broken as "loader".
+        loader = SimpleNamespace(
+            workload=workload, work=None, run=lambda *more, **others: drawn("loader")
+        )
+        made = decode.Comparison(held, Path("none"), loader, decode.Rules())
+        monkeypatch.setattr(decode.timing, "spawn", spawn)
+        monkeypatch.setattr(decode, "compare", lambda *given: made)
+        done = CliRunner().invoke(decode.main, ["--threads", "2", *options])
+        return done, made
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("look", "why"),
+    [
+        ({"missing": "no such library"}, "no such library"),
+        ({"same": False, "mean": 3.0, "most": 9}, "pixels are 3 grey levels off"),
+    ],
+)
+@pytest.mark.parametrize("name", ["nostall", "nostall-box"])
+def test_our_decoder_that_does_not_run_has_failed(
+    name: str, look: dict[str, Any], why: str, toys: Callable[..., Any], tmp_path: Path
+) -> None:
+    done, _ = toys({name: look}, "", "--results", str(tmp_path))
+    assert done.exit_code == 1 and f"failed: {name}: {why}" in done.output
+    facts = json.loads((tmp_path / "decode.jsonl").read_text())
+    assert facts["failed"].keys() == {name} and name not in facts["libraries"]
+    assert not facts["not_available"] and "pillow" in facts["libraries"]
+
+
+def test_a_peer_that_is_not_there_fails_nothing(toys: Callable[..., Any], tmp_path: Path) -> None:
+    done, _ = toys({"spdl": {"missing": "no FFmpeg"}}, "", "--results", str(tmp_path))
+    facts = json.loads((tmp_path / "decode.jsonl").read_text())
+    assert done.exit_code == 0 and facts["not_available"] == {"spdl": "no FFmpeg"}
+    assert not facts["failed"] and "the loader on 2 threads reaches" in done.output
+
+
+@pytest.mark.parametrize("name", ["nostall-box", "loader", "pillow", "simplejpeg-buffer"])
+def test_who_breaks_is_named_and_the_others_are_kept(
+    name: str, toys: Callable[..., Any], tmp_path: Path
+) -> None:
+    done, made = toys({}, name, "--results", str(tmp_path))
+    assert done.exit_code == 1 and f"failed: {name}: 1 threads: it broke" in done.output
+    facts = json.loads((tmp_path / "decode.jsonl").read_text())
+    assert name not in facts["libraries"] and len(facts["libraries"]) == len(NAMES)
+    assert {len(runs) for runs in made.found.values()} == {3}
+
+
+def test_a_run_of_nothing_is_not_kept(toys: Callable[..., Any], tmp_path: Path) -> None:
+    look = {"nostall": {"missing": "gone"}}
+    done, _ = toys(look, "loader", "--peers", "nostall", "--results", str(tmp_path))
+    assert done.exit_code == 1 and "nothing was measured" in done.output
+    assert not (tmp_path / "decode.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "plain"),
+    [
+        ("--threads 0 --rounds 1 --seconds 9", True),
+        ("", False),  # two threads are asked for
+        ("--threads 0 --peers pillow", False),
+        ("--threads 0 --images here", False),
+        ("--threads 0 --no-workers", False),
+        ("--threads 0 --quick", False),
+    ],
+)
+def test_plain_is_the_work_as_it_is(
+    options: str, plain: bool, toys: Callable[..., Any], tmp_path: Path
+) -> None:
+    done, _ = toys({}, "", *options.split(), "--results", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "decode.jsonl").read_text())["plain"] is plain

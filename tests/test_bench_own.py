@@ -122,6 +122,19 @@ def test_workers_share_the_samples(own: Any, work: Made) -> None:
     assert checked(own, there, batches, "dataloader")["ids"] == 12
 
 
+@pytest.mark.parametrize("name", ["dataloader", "dataloader-batches"])
+def test_a_worker_does_not_read_ahead(
+    name: str, own: Any, work: Made, module: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reads ahead are the workers: the loader inside one of them does not."""
+    contestants, asked, there = module("own.contestants"), [], work("labelled", batch=3)
+    make = contestants.Loader
+    monkeypatch.setattr(contestants, "Loader", lambda *a, **k: asked.append(k) or make(*a, **k))
+    drawn(own, there, name, {"workers": 0}, 1)
+    assert [(one["prefetch"], one["read_ahead"]) for one in asked] == [(0, False)]
+    assert "our stages" in own.contestants[name].summary and own.baseline == "dataloader-batches"
+
+
 def test_the_batches_are_those_of_train(
     own: Any, work: Made, sets: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -191,7 +204,8 @@ def test_the_work_is_chosen_by_the_set(work: Made, sets: dict[str, Path], module
 def test_the_command_runs_a_recipe_on_a_set(sets: dict[str, Path], tmp_path: Path) -> None:
     target = tmp_path / "result.json"
     command = [sys.executable, str(BENCH / "loader.py"), "--work", "own", "--quick", "--batch", "4"]
-    command += ["--data", str(sets["lr"]), "--model", DEMO, "--peers", "nostall,dataloader"]
+    command += ["--data", str(sets["lr"]), "--model", DEMO, "--peers"]
+    command += ["nostall,dataloader,dataloader-batches"]
     command += ["--threads", "1", "--root", str(tmp_path), "--json", str(target), "--no-save"]
     env = os.environ | {"PYTHONPATH": str(BENCH.parent)}
     done = subprocess.run(command, env=env, capture_output=True, text=True)
@@ -199,7 +213,11 @@ def test_the_command_runs_a_recipe_on_a_set(sets: dict[str, Path], tmp_path: Pat
     facts = json.loads(target.read_text())
     assert facts["work"]["model"] == DEMO and facts["set"]["samples"] == 9
     assert facts["work"]["stages"] == ["Crop", "Dihedral", "Normalise", "Normalise"]
-    for name in ("nostall", "dataloader"):
+    for name in ("nostall", "dataloader", "dataloader-batches"):
         found = facts["contestants"][name]
         assert found["samples_per_s"]["median"] > 0 and found["check"]["hr_crops"] > 0
-    assert facts["contestants"]["nostall"]["times_dataloader"]["wall"]["median"] > 0
+    ours = facts["contestants"]["nostall"]
+    assert ours["times_dataloader"]["wall"]["median"] > 0
+    # The baseline: what the figures of the check stand beside, and the first of the table's ratios.
+    assert ours["times_dataloader-batches"]["wall"]["median"] > 0
+    assert done.stdout.index("× dataloader-batches wall") < done.stdout.index("× dataloader wall")

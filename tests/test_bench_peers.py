@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -13,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -155,3 +158,45 @@ def test_crops_are_drawn_as_torchvision_draws_them(module: Callable[[str], Any])
     drawn = [augment.of_tensor(48)(image) for _ in range(400)]
     span = torch.stack([c[0].max() - c[0].min() for c in drawn]).mean() * augment.STD[0] * 255
     assert abs(float(span) / float(height.mean()) - 1) < 0.08
+
+
+def stored(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return what lies in a folder, and when it was written."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_what_is_made_of_photographs_is_made_anew_with_them(
+    module: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, sets, check = (module(f"photos.{name}") for name in ("corpus", "sets", "check"))
+    peer: Any = ModuleType("toy_peer")
+    peer.write = lambda form, files, to: shutil.copy(min(files.rglob("*.jpg")), to / "one.jpg")
+    monkeypatch.setitem(sys.modules, "toy_peer", peer)
+    monkeypatch.setitem(sets.FORMS, "toy", ("toy_peer", "own"))
+
+    def made(noise: float) -> list[dict[str, tuple[bytes, int]]]:
+        what = corpus.Photographs(count=20, long=80, short=60, noise=noise)
+        own = sets.small(tmp_path, corpus.photographs(tmp_path, what))
+        work = module("photos.work").Work(root=str(tmp_path), data="", own=str(own))
+        reference = check.reference(tmp_path, own, 32, count=16)
+        return [stored(folder) for folder in (own, sets.peer_files(work, "toy"), reference.parent)]
+
+    first = made(0)
+    assert made(0) == first  # nothing was written a second time
+    for before, after in zip(first, made(60), strict=True):
+        assert all(after[name][0] != before[name][0] for name in before.keys() & after.keys())
+
+
+def test_folders_of_one_name_are_not_mixed_up(module: Callable[[str], Any], tmp_path: Path) -> None:
+    """Not even where names and sizes are the same."""
+    for name in ("a", "b"):
+        path = tmp_path / name / "flowers" / "1.jpg"
+        path.parent.mkdir(parents=True)
+        cv2.imwrite(str(path), np.full((16, 16, 3), 9, np.uint8))
+    copies = module("photos.corpus").copies
+    for name in ("a", "b"):
+        folder = copies(tmp_path, tmp_path / name / "flowers", 3)
+        paths = sorted(folder.rglob("*.jpg"))
+        assert len(paths) == 3
+        assert all(path.samefile(tmp_path / name / "flowers" / "1.jpg") for path in paths)

@@ -16,6 +16,7 @@ from typing import Any
 import click
 import pytest
 import torch
+from click.testing import CliRunner
 
 import models
 from dataprep.build import build
@@ -136,3 +137,30 @@ def test_recipes_without_their_set_are_left_out(
     with pytest.raises(click.UsageError, match="--data"):
         step.chosen(["shufflemixer", "shufflemixer_tiny"], None, tmp_path)
     assert step.chosen(["shufflemixer"], str(data), tmp_path) == {"shufflemixer": data.resolve()}
+
+
+@pytest.mark.parametrize(
+    ("options", "plain"),
+    [
+        ("", True),
+        ("--rounds 1 --seconds 9", True),
+        (f"--model {DEMO}", True),
+        ("--model all", False),
+        ("--data some", False),
+        ("--engine host", False),
+        ("--engine auto --engine host", False),
+        ("--device cpu", False),
+        ("--threads 1", False),
+        ("--micro-batch 1", False),
+        ("--compile", False),
+        ("--quick", False),
+    ],
+)
+def test_plain_is_the_work_as_it_is(
+    options: str, plain: bool, step: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "chosen", lambda names, data, root: {})
+    words = ["--results", str(tmp_path), *options.split()]
+    done = CliRunner().invoke(step.main, words)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "step.jsonl").read_text())["plain"] is plain

@@ -15,11 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click import UsageError
 from click.testing import CliRunner
 from PIL import Image
 
@@ -59,13 +61,14 @@ def only(root: Path) -> dict[str, Any]:
 
 
 def test_who_fails_loses_nothing_for_the_others(tmp_path: Path) -> None:
-    peers = "nostall,wrong,late,gone,slow"
+    peers = "nostall,wrong,late,gone,silent,slow,slow"  # a name that comes twice counts once
     done = toys(tmp_path, *LOW, "--peers", peers, "--results", str(tmp_path / "results"))
     assert done.returncode == 1, done.stderr
     facts = only(tmp_path)
     assert facts["contestants"].keys() == {"nostall", "slow"} and facts["complete"]
-    assert facts["failed"].keys() == {"wrong", "late"}
-    assert "pixels are 0.00" in facts["failed"]["wrong"] and "failed: wrong" in done.stdout
+    assert facts["failed"].keys() == {"wrong", "late", "silent"}
+    assert facts["failed"]["silent"].endswith("gave no result; it printed nothing")
+    assert facts["failed"]["wrong"].endswith(": pixels are 0.00") and "failed: wrong" in done.stdout
     assert facts["failed"]["late"] == "RuntimeError: one run too many"  # its last round of two
     assert facts["not_installed"] == {"gone": ["no_such.package"]}
     assert [len(rounds) for rounds in facts["rounds"].values()] == [2, 2]
@@ -122,13 +125,15 @@ def test_a_stuck_contestant_is_ended_with_all_it_started(tmp_path: Path) -> None
 
 
 def test_a_cold_run_with_steps_splits_the_wait(tmp_path: Path) -> None:
-    options = ["--cold", "--step-ms", "5", "--peers", "read,nostall"]
+    options = ["--cold", "--step-ms", "5", "--peers", "read,nostall,ceiling"]
     done = toys(tmp_path, *LOW, *options, "--results", str(tmp_path / "results"))
     if "stayed in the page cache" in done.stdout:
         pytest.skip("files of this file system lie in memory")
     assert done.returncode == 0, done.stderr
     line = only(tmp_path)
     assert line["cold"] and line["step_ms"] == 5 and line["rules"]["step_s"] == 0.005
+    assert line["contestants"].keys() == {"read", "nostall"}
+    assert "ceiling does not run cold: a limit" in done.stderr
     heads = ("AU %", "wait %", "prep stall %", "fetch stall %", "MB/s read", "items/s", "CPU ms")
     assert all(head in done.stdout for head in heads)
     for facts in line["contestants"].values():
@@ -136,7 +141,7 @@ def test_a_cold_run_with_steps_splits_the_wait(tmp_path: Path) -> None:
         assert facts["wait_share"]["min"] == pytest.approx(1 - facts["utilisation"]["max"])
         assert 0 <= facts["prep_stall"]["median"] < 1 and 0 <= facts["fetch_stall"]["median"] < 1
     for one in line["rounds"]["read"]:
-        assert one["items"] == 4 * 5  # an epoch of six batches, the first left out
+        assert one["items"] == 4 * 19  # an epoch of twenty batches, the first left out
         assert 0 < one["read_bytes"] and one["check"]["samples"] == 4
     assert all(one["read_bytes"] == 0 for one in line["rounds"]["nostall"])
 
@@ -149,6 +154,9 @@ def test_what_stays_in_the_page_cache_is_not_cold(
     one = turns.Turns("w1", work, module("timing").Rules(), cold=True)
     monkeypatch.setattr(turns.files, "evict", lambda folder: 0.5)
     with pytest.raises(RuntimeError, match=f"50 % of {tmp_path} stayed in the page cache"):
+        one.evict("nostall")
+    monkeypatch.setattr(turns.files, "evict", lambda folder: os.stat(folder / "none").st_size)
+    with pytest.raises(RuntimeError, match=f"{tmp_path} stays in the page cache: .*No such file"):
         one.evict("nostall")
     monkeypatch.setattr(turns.files, "evict", lambda folder: 0.01)
     one.evict("nostall")
@@ -255,8 +263,8 @@ def test_a_step_of_the_accelerator_follows_every_batch(
     rules = timing.Rules(warm_s=0.0, seconds=0.0, batches=3, step_s=0.5)
     seen: list[int] = []
     window = timing.measure(batches(), 4, rules, 0.0, seen.append)
-    drawn = events[timing.BARE_STEPS :]
-    assert drawn == [0, 1, 0.5, 2, 0.5, 3, 0.5, 4, 5, 6, 7]
+    steps = [0.5] * timing.BARE_STEPS  # of the loop without a loader: after all else
+    assert events == [0, 1, 0.5, 2, 0.5, 3, 0.5, 4, 5, 6, 7, *steps]
     assert window.items == 12 and seen == [4, 5, 6, 7]  # the window's batches were not looked at
 
 
@@ -344,6 +352,81 @@ def test_a_commit_is_named(tmp_path: Path, module: Module) -> None:
 
 def test_options_nobody_knows_are_one_line(tmp_path: Path, module: Module) -> None:
     main = module("loader").main
-    for options in (["--rounds", "0"], ["--step-ms", "-1"], ["--batch", "0"]):
+    counts = ("--rounds", "--batch", "--size", "--scale", "--patch")
+    for options in (*([name, "0"] for name in counts), ["--step-ms", "-1"], ["--threads", "-1"]):
         refused = CliRunner().invoke(main, ["--work", "w2", *options])
         assert refused.exit_code == 2 and options[0] in refused.output
+
+
+def test_the_gpu_is_waited_for_at_every_reading_of_the_clock(
+    module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timing, events = module("timing"), []
+    cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=lambda: events.append("all"))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+
+    def batches() -> Any:
+        for number in range(9):
+            events.append(number)
+            yield number
+
+    timing.measure(batches(), 4, timing.Rules(warm_s=0.0, seconds=0.0, batches=2), 0.0)
+    assert events == [0, "all", "all", 1, 2, "all", 3, 4, 5, 6]
+    cuda.is_initialized = lambda: False
+    timing.synchronise()
+    monkeypatch.delitem(sys.modules, "torch")
+    timing.synchronise()
+    assert "torch" not in sys.modules and events.count("all") == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("", "gave no result; it printed nothing"),
+        ("print('[1]'); print('almost {')", "gave no result; the last it printed: almost {"),
+        ("import sys; sys.exit('error: no disk')", "no disk"),
+    ],
+)
+def test_a_child_without_a_result_is_named(
+    code: str, why: str, module: Module, tmp_path: Path
+) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(code)
+    with pytest.raises(RuntimeError) as error:
+        module("timing").spawn(str(script))
+    assert str(error.value) == why
+
+
+def test_what_a_child_prints_after_its_result_is_passed_over(tmp_path: Path) -> None:
+    done = toys(tmp_path, "--quick", "--peers", "chatty", "--results", str(tmp_path / "results"))
+    assert done.returncode == 0, done.stderr
+    assert only(tmp_path)["contestants"]["chatty"]["check"]["mean"] == 1
+
+
+@pytest.mark.parametrize(("steps", "quick"), [(19, False), (1, True), (0, False)])
+def test_a_short_epoch_is_not_measured_cold(steps: int, quick: bool, module: Module) -> None:
+    suite, workload = module("suite"), module("workload")
+    request = suite.Request(origin=workload.Origin(), rules=suite.QUICK, cold=True, quick=quick)
+    work, toy = SimpleNamespace(batch=4), SimpleNamespace(epoch_items=lambda work: 4 * steps + 3)
+    with pytest.raises(UsageError, match=f"an epoch of toy is {steps} batches of 4, not at least"):
+        suite.check_epoch(request, "toy", toy, work)
+    enough = SimpleNamespace(epoch_items=lambda work: 4 * 20)
+    suite.check_epoch(request, "toy", enough, work)
+    none = SimpleNamespace(epoch_items=lambda work: 0)
+    with pytest.raises(UsageError, match="all that toy reads is read before the first batch"):
+        suite.check_epoch(request, "toy", none, work)
+
+
+def test_a_work_that_cannot_be_cold_is_one_line(tmp_path: Path) -> None:
+    short = toys(tmp_path, *LOW, "--cold", "--peers", "ceiling")
+    assert short.returncode == 2 and "no contestant" in short.stderr
+    linked = toys(tmp_path, *LOW, "--cold", "--images", str(tmp_path), "--peers", "read")
+    assert linked.returncode == 2 and "several names" in linked.stderr
+    assert len(linked.stderr.strip().splitlines()) == 1
+
+
+def test_a_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = toys(tmp_path / "file", "--quick", "--peers", "slow")
+    assert done.returncode == 2 and str(tmp_path / "file") in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from loaders.order import Block, Order, mixing
+from loaders.mixing import mixing
+from loaders.order import Block, Order
 
 FIXED = settings(deadline=None, derandomize=True, database=None, max_examples=200)
 

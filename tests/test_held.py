@@ -25,6 +25,7 @@ from loaders.stages import Normalise
 from loaders.stages.crop import Crop
 from loaders.stages.dihedral import Dihedral
 from loaders.stages.flip import Flip
+from loaders.stages.random_resized_crop import RandomResizedCrop
 from loaders.strategies.random import Strategy
 from loaders.world import World
 
@@ -95,11 +96,11 @@ def same(first: Batch, second: Batch) -> bool:
 def test_held_together_or_alone_is_the_same(coloured: Dataset, stages: Any, rank: int) -> None:
     options = {"stages": stages, "world": World(rank, 3), "threads": 2}
     with loading(coloured, **options) as loader:
-        assert loader.facts()["batches_together"] > 1
         held = taken(loader, 150)  # more than two epochs of 63 steps, the last of which is short
+        assert loader.facts()["batches_together"] == 64
     with loading(coloured, hold_mb=0, **options) as loader:
-        assert loader.facts()["batches_together"] == 1
         read = taken(loader, 150)
+        assert loader.facts()["batches_together"] == 1
     assert {batch.epoch for batch in held} == {0, 1, 2}
     assert any((batch.weight == 0).any() for batch in held) == (rank == 2)
     assert all(same(*pair) for pair in zip(held, read, strict=True))
@@ -220,3 +221,24 @@ def test_what_is_held_is_not_asked_for_in_advance(coloured: Dataset) -> None:
         assert loader._ahead is None
     with loading(coloured, hold_mb=0) as loader:
         assert loader._ahead is not None
+
+
+def test_what_is_written_counts_not_what_is_stored(coloured: Dataset) -> None:
+    """Enlarged a thousand times, a batch fills what many small ones may."""
+    stages = (RandomResizedCrop(height=350, width=350), Normalise(field="image"))
+    with loading(coloured, stages=stages) as loader:
+        taken(loader, 2)
+        assert loader.facts()["batches_together"] == 1
+
+
+def test_a_second_iteration_ends_the_first(coloured: Dataset) -> None:
+    with loading(coloured) as loader:
+        want = taken(loader, 6)
+    with loading(coloured) as loader:
+        first = iter(loader)
+        assert all(same(next(first), batch) for batch in want[:2])
+        second = iter(loader)
+        assert same(next(second), want[2])
+        first.close()  # type: ignore[attr-defined]
+        assert all(same(next(second), batch) for batch in want[3:])
+        second.close()  # type: ignore[attr-defined]

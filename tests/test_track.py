@@ -194,11 +194,21 @@ def test_other_machines_and_other_work_are_not_compared(
     assert done.exit_code == 0 and "nothing to compare with" in done.output
 
 
+def test_runs_on_two_gpus_are_not_compared(track: Callable[..., Result], tmp_path: Path) -> None:
+    machine = {"cpu": "made up", "cores": 2}
+    history = [one | {"machine": machine | {"gpu": "A"}} for one in lines(0, 3, slower=2)]
+    done = track("--results", written(tmp_path, history))
+    assert done.exit_code == 1 and "made up, 2 cores, A" in done.output
+    history[-1]["machine"] = machine | {"gpu": "B"}
+    assert track("--results", written(tmp_path, history)).exit_code == 0
+
+
 def test_the_first_run_has_nothing_to_compare_with(
     track: Callable[..., Result], tmp_path: Path
 ) -> None:
     done = track("--results", written(tmp_path, lines(0, 1)))
     assert done.exit_code == 0 and "nothing to compare with" in done.output
+    assert "nothing could be judged" in done.output
     foreign = [{"bench": "decode", "when": "", "machine": {}, "contestants": {}}]
     done = track("--results", written(tmp_path, foreign))
     assert done.exit_code == 0 and "nothing to compare with" in done.output
@@ -212,7 +222,17 @@ def test_only_the_window_counts(module: Callable[[str], Any]) -> None:
     assert fell(module, [*fast, *slow], window=3) == 0
 
 
-def test_interrupted_runs_count_as_far_as_they_went(module: Callable[[str], Any]) -> None:
+def test_interrupted_runs_count_for_nothing(track: Callable[..., Result], tmp_path: Path) -> None:
+    *earlier, last = lines(0, 4, slower=2)
+    stopped = last | {"complete": False}
+    done = track("--results", written(tmp_path, [*earlier, stopped]))
+    assert done.exit_code == 0 and "commit3" not in done.output
+    assert track("--results", written(tmp_path, [*earlier, last | {"complete": True}])).exit_code
+    nobody = stopped | {"failed": {"nostall": "it broke"}}
+    assert track("--results", written(tmp_path, [*earlier, nobody])).exit_code == 0
+
+
+def test_rounds_count_as_far_as_both_went(module: Callable[[str], Any]) -> None:
     *earlier, last = lines(0, 3, slower=1.5)
     last["rounds"]["torchvision"].pop()
     assert fell(module, [*earlier, last]) == 1
@@ -277,3 +297,79 @@ def test_figures_are_drawn(track: Callable[..., Result], tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     names = sorted(path.name for path in (tmp_path / "plots").iterdir())
     assert names == ["w1-raw-quick.png", "w1.png"]
+
+
+def without(one: Mapping[str, Any], *names: str, **more: Any) -> dict[str, Any]:
+    """Return a line in which these contestants were not measured."""
+    left = {name: found for name, found in one["rounds"].items() if name not in names}
+    return {**one, "rounds": left, **more}
+
+
+@pytest.mark.parametrize(
+    ("gone", "more", "said"),
+    [
+        (("nostall",), {"failed": {"nostall": "it broke"}}, "w1: nostall failed: it broke"),
+        (("nostall",), {}, "w1: nostall was not measured"),
+        (("nostall", "torchvision"), {"failed": {"nostall": "x", "torchvision": "x"}}, "failed: x"),
+        (tuple(COSTS), {"failed": dict.fromkeys(COSTS, "no files")}, "nostall-dali failed"),
+    ],
+    ids=["failed", "missing", "with the baseline", "all"],
+)
+def test_a_lost_nostall_fell(
+    gone: tuple[str, ...],
+    more: dict[str, Any],
+    said: str,
+    track: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
+    *earlier, last = lines(0, 4)
+    target, lost = tmp_path / "v.json", without(last, *gone, **more)
+    done = track("--results", written(tmp_path, [*earlier, lost]), "--json", target)
+    assert done.exit_code == 1, done.output
+    (line,) = [one for one in done.output.splitlines() if said in one and one.startswith("fell: ")]
+    assert "commit3" in line
+    facts = json.loads(target.read_text())
+    assert facts["fell"] and any(said in one for one in facts["lost"])
+    assert track("--results", tmp_path, "--report").exit_code == 0
+    mended = line_again(last)
+    assert track("--results", written(tmp_path, [*earlier, lost, mended])).exit_code == 0
+
+
+def line_again(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line as it is when measured a day later."""
+    return {**one, "when": "2026-01-20T00:00:00+00:00", "commit": "later"}
+
+
+def test_what_was_left_out_on_purpose_is_not_lost(
+    track: Callable[..., Result], tmp_path: Path
+) -> None:
+    *earlier, last = lines(0, 3)
+    chosen = without(last, "nostall", peers=["torchvision", "decode"])
+    assert track("--results", written(tmp_path, [*earlier, chosen])).exit_code == 0
+    chosen = without(last, "nostall", peers=["torchvision", "nostall"])
+    assert track("--results", written(tmp_path, [*earlier, chosen])).exit_code == 1
+    other = without(last, "nostall", bench="cold")  # who takes part there is named otherwise
+    assert track("--results", written(tmp_path, [*earlier, other])).exit_code == 0
+
+
+def test_kept_ratios_remember_what_was_lost(track: Callable[..., Result], tmp_path: Path) -> None:
+    lost = without(lines(0, 1)[0], *COSTS, failed={"nostall": "in /somewhere"})
+    ratios = tmp_path / "kept" / "ci.jsonl"
+    folder = written(tmp_path / "results", [lost])
+    assert track("--results", folder, "--ratios", ratios, "--report").exit_code == 0
+    assert "somewhere" not in ratios.read_text()
+    done = track("--results", ratios.parent)
+    assert done.exit_code == 1 and "fell: w1: nostall failed" in done.output
+
+
+@pytest.mark.parametrize("baselines", [("dataloader-batches", "dataloader"), ("dataloader",)])
+def test_own_sets_have_a_baseline(
+    baselines: tuple[str, ...], track: Callable[..., Result], tmp_path: Path
+) -> None:
+    history = []
+    for one in lines(0, 3, slower=2):
+        measured = {"nostall": one["rounds"]["nostall"]}
+        measured |= {name: one["rounds"]["torchvision"] for name in baselines}
+        history.append(one | {"workload": "own", "rounds": measured})
+    done = track("--results", written(tmp_path, history))
+    assert done.exit_code == 1 and f"own: nostall against {baselines[0]}, cpu" in done.output

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from ranks import PATIENCE_S, Share
+from ranks import FAREWELL_S, PATIENCE_S, Share
 
 from dataprep.manifest import DataError
 
@@ -51,22 +54,49 @@ def au(share: Share, ranks: int, steps: int, compute_s: float) -> float:
         # bench/ itself, and the rooms beside it.
         paths = [str(HERE.parent), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
         path = os.pathsep.join(filter(None, paths))
-        try:
-            done = subprocess.run(
-                command,
-                env=os.environ | root | {"PYTHONPATH": path},
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise RuntimeError(f"DLIO was not done after {PATIENCE_S:.0f} s") from None
+        code, printed = ran(command, folder, os.environ | root | {"PYTHONPATH": path})
         summary = folder / "out" / "summary.json"
-        if done.returncode or not summary.exists():
-            raise RuntimeError(f"DLIO failed: {complaint(done.stdout + done.stderr)}")
+        if code or not summary.exists():
+            raise RuntimeError(f"DLIO failed: {complaint(printed)}")
         share_of = json.loads(summary.read_text())["metric"]["train_au_mean_percentage"]
         return float(share_of) / 100
+
+
+def ran(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command in a session of its own; return exit code and output, RuntimeError: too slow.
+
+    Nothing that it started in its process group outlives it.
+    """
+    child = subprocess.Popen(
+        command,
+        env=env,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        printed, _ = child.communicate(timeout=PATIENCE_S)
+        return child.returncode, printed
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"DLIO was not done after {PATIENCE_S:.0f} s") from None
+    finally:
+        _end(child)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End a command and its group; it is asked first: mpirun has its ranks in other groups."""
+    with suppress(ProcessLookupError):
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(FAREWELL_S)
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    if child.stdout:  # not read to its end: who escaped would keep it open
+        child.stdout.close()
 
 
 def options(folder: Path, batch: int, ranks: int, steps: int, compute_s: float) -> list[str]:

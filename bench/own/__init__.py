@@ -24,6 +24,11 @@ class Own(Workload):
     kind = Work
     unit = "sample"
     against = (
+        Against(
+            "dataloader-batches",
+            "times_dataloader-batches",
+            ("× dataloader-batches wall", "CPU"),
+        ),
         Against("dataloader", "times_dataloader", ("× dataloader wall", "CPU")),
         Against("ceiling", "share_of_ceiling", ("% ceiling wall", "CPU"), percent=True),
     )

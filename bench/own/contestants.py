@@ -70,7 +70,7 @@ def ceiling(work: Work, setting: Setting) -> Made:
 
 
 def dataloader(work: Work, setting: Setting, whole: bool) -> Made:
-    """Yield from a torch DataLoader: each worker does the stages, one sample or batch at a time."""
+    """Yield from a torch DataLoader: each worker runs our stages, one sample or batch at a time."""
     torch.set_num_threads(1)
     found: Any = DataLoader(
         _Part(work, whole),
@@ -104,6 +104,8 @@ class _Part(IterableDataset[Any]):
             world=World(rank, size),
             global_batch_size=size * (self.work.batch if self.whole else 1),
             last="fill",  # with many workers the split may be smaller: fillers are read too
+            read_ahead=False,  # the workers are what reads ahead here
+            prefetch=0,
         )
         for batch in ours:
             kept = batch.clone()
@@ -136,13 +138,13 @@ CONTESTANTS = {
         "the Loader, DALI engine", late("own.contestants", "batches", "dali"), reads="data"
     ),
     "dataloader": Contestant(
-        "torch DataLoader: workers do the same stages, a sample at a time",
+        "torch DataLoader: workers run our stages, a sample at a time",
         late("own.contestants", "dataloader", False),
         workers,
         reads="data",
     ),
     "dataloader-batches": Contestant(
-        "torch DataLoader: workers do the same stages, a whole batch at a time",
+        "torch DataLoader: workers run our stages, a whole batch at a time",
         late("own.contestants", "dataloader", True),
         workers,
         reads="data",

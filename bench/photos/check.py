@@ -17,7 +17,7 @@ from files import written
 from PIL import Image
 from torch import Tensor
 
-from photos.corpus import labelled
+from photos.corpus import labelled, origin
 from photos.work import AREA, MEAN, RATIO, STD
 
 # So far a figure of some hundred crops may lie from the reference, in units of the norm.
@@ -40,7 +40,8 @@ def reference(root: Path, folder: Path, size: int, count: int = 512) -> Path:
     def write(to: Path) -> None:
         (to / "reference.json").write_text(json.dumps(_reference(folder, size, count)))
 
-    return written(root / f"reference-{folder.name}-{size}", write) / "reference.json"
+    to = written(root / f"reference-{folder.name}-{size}", write, origin(folder) | {"count": count})
+    return to / "reference.json"
 
 
 def _reference(folder: Path, size: int, count: int) -> dict[str, Any]:

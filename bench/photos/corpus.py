@@ -7,6 +7,7 @@ so that entropy decoding weighs as much as in ImageNet. The class of a crop is i
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tarfile
 from dataclasses import asdict, dataclass
@@ -16,9 +17,9 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from files import written
+from files import DONE, written
 
-from dataprep.manifest import DataError
+from dataprep.manifest import FILE_NAME, DataError
 from dataprep.raw import Raw
 from dataprep.sources import sample
 
@@ -43,6 +44,16 @@ class Photographs:
 
 
 QUICK = Photographs(count=160, long=120, short=90)
+
+
+def origin(folder: Path) -> dict[str, Any]:
+    """Return what tells the files of a folder from others that lay there before, or elsewhere.
+
+    Files that were made say of what they were made, a built set has its manifest.
+    """
+    told = [path for name in (DONE, FILE_NAME) if (path := folder / name).is_file()]
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in told}
+    return {"folder": str(folder.resolve()), **hashes}
 
 
 def photographs(root: Path, what: Photographs) -> Path:
@@ -95,7 +106,7 @@ def copies(root: Path, images: Path, count: int = 0) -> Path:
     total = sum(path.stat().st_size for path in paths)
     count = count or min(MOST_IMAGES, MOST_BYTES * len(paths) // total)
     names = [str(path.relative_to(images)) for path in paths]
-    facts = {"names": names, "bytes": total, "count": count}
+    facts = {"names": names, "bytes": total, "count": count, "of": origin(images)}
     folder = root / f"copies-{images.resolve().name}-{count}"
     return written(folder, lambda to: _copies(to, paths, count), facts)
 
@@ -120,7 +131,7 @@ def _copies(folder: Path, paths: list[Path], count: int) -> None:
 
 def extracted(root: Path, data: Path) -> Path:
     """Return the images of a set's shards as files `train/<class>/*.jpg`."""
-    return written(root / f"files-{data.name}", lambda to: _extract(data, to))
+    return written(root / f"files-{data.name}", lambda to: _extract(data, to), origin(data))
 
 
 def _extract(data: Path, folder: Path) -> None:

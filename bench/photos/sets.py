@@ -9,7 +9,8 @@ from typing import Any
 from files import each, written
 
 from dataprep.build import build
-from dataprep.sources import imagefolder
+from dataprep.manifest import DataError
+from dataprep.sources import Base, imagefolder
 from photos import corpus
 from photos.work import Work
 
@@ -35,8 +36,16 @@ def built(root: Path, files: Path, variant: str) -> Path:
     """Return the set of one variant."""
     folder = root / f"set-{files.name}-{variant}"
     workers = 1 if len(each(files)) < FEW else None  # starting more would take longer
-    build(imagefolder.Source(**OPTIONS[variant]), files, folder, workers=workers)
+    build_anew(imagefolder.Source(**OPTIONS[variant]), files, folder, workers)
     return folder
+
+
+def build_anew(source: Base, files: Path, folder: Path, workers: int | None = None) -> None:
+    """Build a set, unless it is there already; one of other files is built over."""
+    try:
+        build(source, files, folder, workers=workers)
+    except DataError:
+        build(source, files, folder, workers=workers, overwrite=True)
 
 
 def small(root: Path, files: Path) -> Path:
@@ -50,4 +59,5 @@ def peer_files(work: Work, form: str) -> Path:
     files = getattr(work, name)
     # Imported only where its package is installed.
     write = import_module(module).write
-    return written(Path(work.form(form, files)), lambda to: write(form, Path(files), to))
+    folder = Path(work.form(form, files))
+    return written(folder, lambda to: write(form, Path(files), to), corpus.origin(Path(files)))

@@ -22,7 +22,9 @@ class Launch:
     threads: int = knob(0, "reading threads; 0: the rank's share of the cores")
     prefetch: int = knob(2, "batches ready ahead of the step")
     read_ahead: bool = knob(True, "tell the storage which bytes come next")
-    hold_mb: int = knob(512, "a raw field of small images is held in memory up to this size")
+    hold_mb: int = knob(
+        512, "each raw field of small images is held in a rank's memory up to so much"
+    )
     dali: Mapping[str, Any] = knob({}, "DALI engine's settings, key=value: width_px, height_px, …")
     on_bad: Literal["stop", "skip"] = knob("stop", "at a sample that cannot be read")
     bad_limit: int = knob(100, "with --on-bad skip: so many bad samples at most")
