@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def result(rate: float, **more: object) -> str:
 
 def test_documents_are_those_of_the_results() -> None:
     command = [sys.executable, str(BENCH / "tables.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
