@@ -108,7 +108,8 @@ class Program:
         stored pixels upright, None where they are.
         """
         parameters = tuple(stage.draw(keys.at(slot)) for slot, stage in route.photometric)
-        if not self.geometric[route.view] and (turns is None or not turns.any()):
+        still = not self.geometric[route.view] and (turns is None or not turns.any())
+        if still and route.field == self.reference:
             return _whole(route, sizes, parameters)
         on_field = self.carried(moves[route.view], route.field, sizes)
         height, width = _common_size(route, on_field.sizes)

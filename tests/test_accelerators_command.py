@@ -96,6 +96,8 @@ def fails() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_it_keeps_what_there_is(number: int, command: Callable[..., Any]) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("this shell lets its jobs ignore the signal")
     toys = {"a": fine, "b": lambda: os.kill(os.getpid(), number)}
     code, line, output = command(toys)
     assert code == 130 and line["complete"] is False

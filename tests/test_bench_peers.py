@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,7 +52,8 @@ def run(root: Path, job: dict[str, Any], **env: str) -> dict[str, Any]:
     """Run the script on one job and return what it printed."""
     command = [sys.executable, str(SCRIPT), str(root), json.dumps(job)]
     more = {"OMP_NUM_THREADS": "1"} | env
-    done = subprocess.run(command, env=os.environ | more, capture_output=True, text=True)
+    env = os.environ | more
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
     return found
@@ -98,12 +100,15 @@ def test_a_contestant_does_the_work_and_leaves_nothing(
     complete: bool,
     root: Path,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     if not there(package):
         pytest.skip(f"{package} is not installed")
-    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home = tmp_path / "home"
     home.mkdir()
-    temporary.mkdir()
+    # Short: workers open sockets in it, whose paths may not have more than 107 characters.
+    temporary = Path(tempfile.mkdtemp(prefix="peer-"))
+    request.addfinalizer(lambda: shutil.rmtree(temporary))
     before = shared()
     places = {"HOME": str(home), "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(temporary)}
     found = run(root, {"variant": variant, "name": name, "setting": setting}, **places)

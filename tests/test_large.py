@@ -20,7 +20,8 @@ import pytest
 
 from dataprep.manifest import Field, Manifest
 from loaders import Dataset, Loader
-from loaders.order import Block, mixing
+from loaders.mixing import mixing
+from loaders.order import Block
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 ROWS = 10**8
