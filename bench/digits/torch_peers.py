@@ -5,30 +5,20 @@ Kinder than a recipe in one point: the sampler never ends, so that workers are n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import torch
+from endless import Endless
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from workload import Setting
 
 from digits import corpus
 from digits.work import BIAS, MEAN, SCALE, STD, Work
 
 Labelled = Generator[tuple[Tensor, Tensor], None, None]
-
-
-class Endless(Sampler[int]):
-    """One random permutation after another."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            yield from torch.randperm(self.count).tolist()
 
 
 class Whole(Dataset[Any]):

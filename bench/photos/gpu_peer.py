@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
+from endless import Endless
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets, io
@@ -18,7 +19,6 @@ from workload import Setting
 
 from photos import augment
 from photos.corpus import SPLIT
-from photos.torch_peers import Endless
 from photos.work import AREA, RATIO, Work
 
 Labelled = Generator[tuple[Tensor, Tensor], None, None]

@@ -5,12 +5,13 @@ Kinder than a recipe in one point: the sampler never ends, so that workers are n
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
+from endless import Endless
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torchvision import datasets, io
 from workload import Setting
 
@@ -19,17 +20,6 @@ from photos.corpus import SPLIT
 from photos.work import Work
 
 Labelled = Generator[tuple[Tensor, Tensor], None, None]
-
-
-class Endless(Sampler[int]):
-    """One random permutation after another."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            yield from torch.randperm(self.count).tolist()
 
 
 def pil(work: Work, setting: Setting, folder: str) -> Labelled:
