@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from tasks.run.launch import Launch
 from tasks.run.log import Log, peak_memory
 from tasks.run.restore import recipe_of
 from tasks.run.selection import Scored, gather, select
+from tasks.run.signals import Asked
 
 
 class Trainer:
@@ -73,7 +73,7 @@ class Trainer:
         if self.world.size > 1:
             self.objective = self.ddp = DistributedDataParallel(self.objective)
         self.step, self.best, self.skipped = 0, -math.inf, 0
-        self.asked = self.stop = False  # by a signal here; by any rank, agreed
+        self.asked, self.stop = Asked(), False  # by a signal here; by any rank, agreed
         self.log = Log(None, 0, 0)
 
     def _device(self) -> torch.device:
@@ -108,7 +108,12 @@ class Trainer:
 
     def train(self) -> None:
         """Go on from the last checkpoint, if there is one, to the last step."""
-        self._start()
+        with self.asked:
+            self._start()
+            self._steps()
+            self._finish()
+
+    def _steps(self) -> None:
         began, waited, since, first = time.perf_counter(), 0.0, self.step, self.step
         batches = iter(self.loader)
         sums: dict[str, Tensor] = {}  # of the loss and its terms since the last log line
@@ -138,7 +143,6 @@ class Trainer:
                 self.save()
             began += time.perf_counter() - paused  # speed and wait share are those of training
         batches.close()
-        self._finish()
 
     def _start(self) -> None:
         first, latest = self.world.is_first, self.run.latest()
@@ -148,8 +152,6 @@ class Trainer:
             self.load(load_checkpoint(latest))
         elif first:
             self.run.begin(self.facts)
-        for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            signal.signal(name, self._asked_to_stop)
         if first:
             (self.run.folder / REQUEUE).unlink(missing_ok=True)
             self.run.log(kind="launch", step=self.step, ranks=self.world.size, **vars(self.launch))
@@ -159,11 +161,6 @@ class Trainer:
             f"{self.facts['model']}: {parameters:,} parameters, {size:,} samples, steps"
             f" {self.step} to {self.steps} on {self.world.size} × {self.device.type}"
         )
-
-    def _asked_to_stop(self, number: int, frame: object) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: now
-        self.asked = True
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         """Do one optimiser update; returns the loss and its terms over the whole global step."""
@@ -232,7 +229,7 @@ class Trainer:
 
     def _agreed(self, sound: Tensor) -> bool:
         """Share stop signals and soundness: all ranks do the same."""
-        flags_ = torch.stack([~sound, torch.tensor(self.asked, device=self.device)]).int()
+        flags_ = torch.stack([~sound, torch.tensor(bool(self.asked), device=self.device)]).int()
         if self.world.size > 1:
             dist.all_reduce(flags_, dist.ReduceOp.MAX)
         unsound, self.stop = (bool(flag) for flag in flags_.tolist())

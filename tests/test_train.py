@@ -190,6 +190,17 @@ def test_stop_signal_saves_and_marks(data: Path, reference: Run, tmp_path: Path)
     assert [lines[s]["ids"] for s in lines] == [steps_of(reference)[s]["ids"] for s in lines]
 
 
+def test_signal_handlers_are_those_of_the_caller_again(data: Path, tmp_path: Path) -> None:
+    def mine(number: int, frame: object) -> None: ...
+
+    before = signal.signal(signal.SIGINT, mine)
+    try:
+        finished(data, tmp_path, "run")
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_resume_refuses_another_recipe(data: Path, tmp_path: Path) -> None:
     finished(data, tmp_path, "run")
     result = launch(data, tmp_path, "run", "--lr", "0.01", "--net", "blocks=2")
