@@ -21,7 +21,7 @@ from dataprep.manifest import DataError, Field, atomic
 Array = npt.NDArray[Any]
 
 # Columns of a part that do not go into the set.
-HASH, SPLIT = "#hash", "#split"
+HASH, MEMBER = "#hash", "#member"
 
 
 class Layout(NamedTuple):
@@ -58,27 +58,28 @@ class Part:
         self._layout = layout(fields)
         self._rows: dict[str, list[Any]] = {name: [] for name in self._layout}
         self._hashes: list[int] = []
-        self._codes: list[int] = []
+        self._members: list[tuple[int, int]] = []  # row, number of a split that it is in
         self.splits: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._hashes)
 
-    def add(self, key: str, name: str, split: str, row: dict[str, Any]) -> None:
+    def add(self, key: str, name: str, splits: Sequence[str], row: dict[str, Any]) -> None:
         """Add a sample; `row` holds all columns but key and name."""
         key_text, name_text = index.texts([key, name])
         for column, value in (row | {"key": key_text, "name": name_text}).items():
             self._rows[column].append(value)
         digest = hashlib.blake2b(key_text.tobytes(), digest_size=8).digest()
+        for split in splits:
+            self.splits[split] = self.splits.get(split, 0) + 1
+            self._members.append((len(self), list(self.splits).index(split)))
         self._hashes.append(int.from_bytes(digest, "little"))
-        self.splits[split] = self.splits.get(split, 0) + 1
-        self._codes.append(list(self.splits).index(split))
 
     def save(self, path: Path) -> dict[str, int]:
         """Write the part; return the number of items of each ragged column."""
         arrays: dict[str, Any] = {
             HASH: np.array(self._hashes, np.uint64),
-            SPLIT: np.array(self._codes, np.uint32),
+            MEMBER: np.array(self._members, np.uint32).reshape(-1, 2),
         }
         totals = {}
         for name, column in self._layout.items():
@@ -123,9 +124,10 @@ def join(folder: Path, fields: dict[str, Field], parts: Sequence[Path], totals: 
                 values[name].append(part[f"{name}.values"])
                 starts[name].append(part[f"{name}.starts"][1:] + ends[name])
                 ends[name] += len(part[f"{name}.values"])
+            rows, codes = part[MEMBER].T.astype(np.int64)
             for code, split in enumerate(names):
-                splits[split].append(np.flatnonzero(part[SPLIT] == code) + done)
-            done += len(part[SPLIT])
+                splits[split].append(rows[codes == code] + done)
+            done += len(part[HASH])
 
 
 class Totals(NamedTuple):

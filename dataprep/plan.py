@@ -52,7 +52,7 @@ class Plan:
         del facts["versions"]  # a complete set stays good when a library is upgraded
         # Left out where there are none, as they were before they existed: old sets stay good.
         for part in (facts, *facts["entries"]):
-            for name in ("classes", "values"):
+            for name in ("classes", "values", "also"):
                 if not part.get(name, True):
                     del part[name]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

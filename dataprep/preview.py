@@ -81,8 +81,9 @@ def _bytes(path: Path, sample: int, offset: int, size: int) -> bytes:
 
 
 def _splits(folder: Path, facts: Manifest) -> list[str]:
+    """Return the split of each sample; of several (folds) the one of the shortest name."""
     of = [""] * facts.samples
-    for split, size in facts.splits.items():
+    for split, size in sorted(facts.splits.items(), key=lambda one: -len(one[0])):
         for sample in index.read(folder / "splits" / f"{split}.npy", size)[:].tolist():
             of[sample] = split
     return of

@@ -156,7 +156,7 @@ class _Store:
                 row |= self._pixels(entry, name, np.asarray(sample.fields[name]))
         for name in self._members:
             row |= self._member(entry, sample, name, row)
-        self.part.add(sample.key, entry.name, entry.split, row)
+        self.part.add(sample.key, entry.name, (entry.split, *entry.also), row)
         for note in sample.notes:
             self._record.notes[note] = self._record.notes.get(note, 0) + 1
 

@@ -9,6 +9,7 @@ Headers hold nothing but name and size, so equal members are equal bytes.
 from __future__ import annotations
 
 import json
+import math
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,14 @@ def extension(fields: dict[str, Field], name: str, kind: str = "json") -> str:
 
 
 def text(name: str, field: Field, value: Any) -> bytes:
-    """Return a value or points field as its member's content."""
-    return (str(value) if _is_class(name, field) else json.dumps(value)).encode()
+    """Return a value or points field as its member's content; what is not a number is null."""
+    return (str(value) if _is_class(name, field) else json.dumps(_plain(value))).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def members(fields: dict[str, Field]) -> list[str]:

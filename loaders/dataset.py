@@ -86,14 +86,3 @@ class Dataset:
     def keys(self) -> index.Names:
         """Open the sample keys."""
         return index.Names(self.folder / "index", "key", self.samples)
-
-    def size_groups(self, ids: Array) -> Array:
-        """Return a code per id, equal where every pixel field has the same size."""
-        codes = np.zeros(len(ids), np.int64)
-        for name, field in self.fields.items():
-            if field.is_pixels:
-                height, width = self.open(name).sizes(ids).T
-                # One number a sample, three times as fast to sort as rows of two.
-                pairs = np.unique(height << 32 | width, return_inverse=True)[1]
-                codes = np.unique(codes * len(ids) + pairs, return_inverse=True)[1]
-        return codes

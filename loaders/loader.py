@@ -47,8 +47,9 @@ class Loader:
 
     fields: those wanted (default all). reference: the field whose pixels crops count.
     shuffle "block": blocks of neighbours, mixed in windows, for slow storage. groups="size":
-    batches of samples of one size. on_bad, bad_limit: see `Quarantine`. threads 0: this rank's
-    share of the cores. prefetch: batches read ahead; read_ahead: storage is told what comes next.
+    batches of samples that have one size when they leave the stages. on_bad, bad_limit: see
+    `Quarantine`. threads 0: this rank's share of the cores. prefetch: batches read ahead;
+    read_ahead: storage is told what comes next.
     hold_mb: each raw field of small images (up to 64 KB) that takes no more is held in this
     process's memory; small batches (16 MB in all) are then read, and read ahead, as one.
     dali: settings of that engine. The same global batches come on any number of ranks. Breaking
@@ -89,7 +90,8 @@ class Loader:
         self.program = Program(dataset.chosen(fields), stages, reference)
         kind = strategies.load(strategy) if isinstance(strategy, str) else strategy
         self.global_batch_size, self.candidates = global_batch_size, kind.candidates
-        codes = dataset.size_groups(np.asarray(self.ids)) if groups == "size" else None
+        stores = self._open(hold_mb << 20)
+        codes = self._size_codes(stores) if groups == "size" else None
         mixed = self._block() if shuffle == "block" else shuffle
         rows, batch = len(self.ids), global_batch_size * kind.candidates
         self.order = Order(rows, batch, seed, mixed, last, codes)
@@ -100,9 +102,8 @@ class Loader:
         self._lane = Lane(self.device)
         self._kept: dict[int, list[Batch]] = {}
         self._reading: Ahead[Plan, list[Batch]] | None = None
-        stores = self._open(hold_mb << 20)
         self.planner = Planner(
-            self.program, stores, self.ids, self.quarantine, self.world, seed, batch
+            self.program, stores, self.ids, self.quarantine, self.world, seed, batch, codes
         )
         self.engine = self._engine(engine, threads or self.world.threads(), dali or Settings())
         self._reader = Reader(dataset, self.program, self.engine, self._lane)
@@ -140,6 +141,10 @@ class Loader:
             folders += ("shards/",)
         stored = sum(f["bytes"] for name, f in facts.files.items() if name.startswith(folders))
         return Block.sized(stored / max(1, facts.samples))
+
+    def _size_codes(self, stores: Stores) -> Array:
+        ids = np.asarray(self.ids)
+        return self.program.size_codes({name: store.sizes(ids) for name, store in stores.items()})
 
     def _open(self, hold_bytes: int) -> Stores:
         names = [route.field for route in self.program.routes] + [self.program.reference]

@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class Planner:
-    """Draws for choices; `batch` is the order's, candidates included."""
+    """Draws for choices; `batch` is the order's, candidates included, `groups` its codes (N,)."""
 
     program: Program
     fields: Stores
@@ -48,6 +48,7 @@ class Planner:
     world: World
     seed: int
     batch: int
+    groups: Array | None = None
 
     @property
     def local(self) -> int:
@@ -60,7 +61,7 @@ class Planner:
         ids = np.asarray(self.split[rows], np.int64)
         while True:
             keys = Keys(self.seed, choices[0].epoch, positions, ids)
-            good, kept = self.quarantine.clean(keys, self.split)
+            good, kept = self.quarantine.clean(keys, self.split, self.groups)
             keys = replace(keys, ids=good)
             try:
                 moves, drawn = self._drawn(keys) if self.program.reference else ({}, [])

@@ -90,6 +90,25 @@ class Program:
             for name in (only if view else plain)
         ]
 
+    def size_codes(self, sizes: Mapping[str, Array]) -> Array:
+        """Return a code (N,) a sample, equal where every output has the same size.
+
+        sizes: (N, 2) of the reference and of every field with a route. ValueError where a stage
+        draws its output's size.
+        """
+        before = sizes[self.reference]
+        codes = np.zeros(len(before), np.int64)
+        for route in self.routes:
+            out = before
+            for _, stage in self.geometric[route.view]:
+                out = stage.resized(out)
+            ratio = self._ratio(route.field, before, sizes[route.field])
+            height, width = np.rint(out * ratio).astype(np.int64).T
+            # One number a sample, three times as fast to sort as rows of two.
+            pairs = np.unique(height << 32 | width, return_inverse=True)[1]
+            codes = np.unique(codes * len(codes) + pairs, return_inverse=True)[1]
+        return codes
+
     def move(self, keys: Keys, sizes: Array) -> dict[str, Moves]:
         """Draw the geometry of every view; sizes (B, 2) are those of the reference field."""
         return {view: compose(chain, keys, sizes) for view, chain in self.geometric.items()}
@@ -131,10 +150,14 @@ class Program:
         """Return the geometry on another field, whose sizes (B, 2) are given."""
         if field == self.reference:
             return moves
+        return moves.scaled(self._ratio(field, moves.before, sizes), sizes)
+
+    def _ratio(self, field: str, before: Array, sizes: Array) -> Array:
+        """Return pixels (B, 2) of a field of these sizes for one of the reference's."""
         own, reference = self.fields[field].pitch, self.fields[self.reference].pitch
         if own is not None and reference is not None:
-            return moves.scaled(np.full(moves.before.shape, reference / own), sizes)
-        return moves.scaled(sizes / moves.before, sizes)
+            return np.full(before.shape, reference / own)
+        return sizes / before
 
 
 def _whole(route: Route, sizes: Array, parameters: tuple[dict[str, Array], ...]) -> Drawn:

@@ -51,22 +51,29 @@ class Quarantine:
             raise BadSample(error.path, error.sample, why)
         _LOG.warning("bad sample %d of at most %d: %s", len(self.bad), self.limit, error)
 
-    def clean(self, keys: Keys, split: Any) -> tuple[Array, Array]:
-        """Return ids (B,) that may be read and (B,) which of them are what was chosen."""
+    def clean(self, keys: Keys, split: Any, groups: Array | None = None) -> tuple[Array, Array]:
+        """Return ids (B,) that may be read and (B,) which of them are what was chosen.
+
+        groups: (N,) codes of the split's rows; a sample's place goes to one of its own group.
+        """
         ids = keys.ids.copy()
         kept = np.ones(len(ids), bool)
         for i in np.flatnonzero([int(sample) in self.bad for sample in ids] if self.bad else []):
-            ids[i] = self._other(keys, int(i), split)
+            ids[i] = self._other(keys, int(i), split, groups)
             kept[i] = self.on_bad == "replace"
         return ids, kept
 
-    def _other(self, keys: Keys, i: int, split: Any) -> int:
+    def _other(self, keys: Keys, i: int, split: Any, groups: Array | None) -> int:
         """Return a good sample for one place of the batch."""
+        group = None
+        if groups is not None:
+            group = np.flatnonzero(groups == groups[split.find(keys.ids[i : i + 1])[0]])
         place = slice(i, i + 1)
         # Not the id: a replacement does not depend on which sample was bad.
         one = Keys(keys.seed, keys.epoch, keys.positions[place], np.zeros(1, np.int64), _SLOT)
         for number in range(_TRIES):
-            sample = int(split[one.integers(len(split), number)][0])
+            row = one.integers(len(split) if group is None else len(group), number)
+            sample = int(split[row if group is None else group[row]][0])
             if sample not in self.bad:
                 return sample
         raise DataError(split.path, "", f"no good sample in {_TRIES} draws: too many are bad")

@@ -69,6 +69,9 @@ class Reader:
                     points[:, :2], own.matrices[i], own.sizes[i]
                 )
                 rows[i] = points[inside]
+                # As float32 a point at 31.9999999 would lie on the border of 32, outside.
+                last = np.nextafter(own.sizes[i][::-1].astype(np.float32), np.float32(0))
+                rows[i][:, :2] = np.minimum(rows[i][:, :2], last)
         starts = np.cumsum([0] + [len(points) for points in rows])
         values = np.concatenate(rows).astype(np.float32)
         return Points(self._sent(values), torch.from_numpy(starts))

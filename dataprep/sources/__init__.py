@@ -23,12 +23,14 @@ class Entry:
     """One unit of raw input. `name`: unique, shown in errors; `members`: names inside Raw.
 
     values: what the listing as a whole decides for it, a class number say; part of the plan.
+    also: further splits that its samples are in, the folds of a cross-validation say.
     """
 
     name: str
     split: str
     members: Mapping[str, str]
     values: Mapping[str, Any] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,31 @@ class Sample:
     key: str
     fields: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """One file of a source that anybody may fetch, under one name at each of its addresses.
+
+    urls: tried in order. checksum: "md5:…" or "sha256:…", None where none is published.
+    size_bytes: exact; about_bytes: rounded, for a reader alone. optional: fetched where it is named.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    what: str
+    checksum: str | None = None
+    size_bytes: int | None = None
+    about_bytes: int | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Download:
+    """What `python -m dataprep download` fetches; `steps`: what its user has to do by hand."""
+
+    files: tuple[PublicFile, ...] = ()
+    steps: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +113,11 @@ class Base(ABC):
     def seeds(self) -> dict[str, int]:
         """Every seed that decides the set, by what it decides."""
         return {}
+
+    @classmethod
+    def downloads(cls) -> Download:
+        """The public files whose folder is this source's `--raw`; none where users bring theirs."""
+        return Download()
 
 
 def names() -> list[str]:

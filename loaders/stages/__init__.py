@@ -42,6 +42,10 @@ class Geometric(ABC):
         where a sample cannot be served, naming its id.
         """
 
+    def resized(self, sizes: Array) -> Array:
+        """Return the output sizes of `draw`; ValueError where they are drawn themselves."""
+        return sizes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Photometric(ABC):

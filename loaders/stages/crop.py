@@ -38,8 +38,11 @@ class Crop(Geometric):
                 f"sample {keys.ids[i]} has {sizes[i, 0]}×{sizes[i, 1]} pixels, the crop wants"
                 f" {self.height}×{self.width}"
             )
-        out = np.broadcast_to(np.array([self.height, self.width]), sizes.shape)
-        return geometry.crop(*self.offsets(keys, room)), out
+        return geometry.crop(*self.offsets(keys, room)), self.resized(sizes)
+
+    def resized(self, sizes: Array) -> Array:
+        """Return the crop's size for each."""
+        return np.broadcast_to(np.array([self.height, self.width]), sizes.shape)
 
     def offsets(self, keys: Keys, room: Array) -> tuple[Array, Array]:
         """Draw tops and lefts (B,) from 0 to room (B, 2), both included."""

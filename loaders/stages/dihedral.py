@@ -25,3 +25,9 @@ class Dihedral(Geometric):
         codes = keys.integers(8) & allowed
         turned = (codes & 4) != 0
         return geometry.dihedral(codes, sizes), np.where(turned[:, None], sizes[:, ::-1], sizes)
+
+    def resized(self, sizes: Array) -> Array:
+        """Return the same sizes; ValueError where a transposition would change one."""
+        if self.transpose and (sizes[:, 0] != sizes[:, 1]).any():
+            raise ValueError("dihedral draws which side is the longer one: use transpose=False")
+        return sizes

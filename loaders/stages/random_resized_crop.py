@@ -43,8 +43,12 @@ class RandomResizedCrop(Resampling):
         room = sizes - extents
         offsets = np.stack([keys.integers(room[:, axis] + 1, TRIES + axis) for axis in (0, 1)], 1)
         offsets = np.where(found[:, None], offsets, room // 2)
-        out = np.broadcast_to(np.array([self.height, self.width]), sizes.shape)
+        out = self.resized(sizes)
         return stretch(np.concatenate([offsets, extents], axis=1), out), out
+
+    def resized(self, sizes: Array) -> Array:
+        """Return the one size for each."""
+        return np.broadcast_to(np.array([self.height, self.width]), sizes.shape)
 
     def _extents(self, keys: Keys, sizes: Array) -> tuple[Array, Array]:
         """Return box heights and widths (B, 2) and whether (B,) they come from a try."""
