@@ -38,14 +38,22 @@ from tasks.run.signals import Asked
 class Trainer:
     """One run on this rank."""
 
-    def __init__(self, model: str, recipe: Recipe, launch: Launch, run: Run, root: str | None):
+    def __init__(
+        self,
+        model: str,
+        recipe: Recipe,
+        launch: Launch,
+        run: Run,
+        root: str | None,
+        blank: bool = False,
+    ):  # blank: the weights will come from a checkpoint
         self.recipe, self.launch, self.run = recipe, launch, run
         self.world = World.from_environment()
         self.device = self._device()
         self.dataset = Dataset(recipe.data, root)
         torch.manual_seed(recipe.seed)
         family = models.recipes()[model][0]
-        self.net = models.build(family, **recipe.net).to(self.device)
+        self.net = models.build(family, blank=blank, **recipe.net).to(self.device)
         self.task = tasks.load(recipe.task)(self.dataset, self.net, **recipe.task_options)
         self.facts = {
             "model": model,
@@ -58,7 +66,8 @@ class Trainer:
         self.steps = recipe.steps or recipe.epochs * self.loader.steps
         if not self.steps:
             raise ValueError("say how long to train: --steps or --epochs")
-        self.parameters = list(self.net.parameters())
+        self.task.begin(recipe.train_split)
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.optimiser = recipe.optimise(self.parameters)
         if recipe.channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
@@ -116,23 +125,24 @@ class Trainer:
     def _steps(self) -> None:
         began, waited, since, first = time.perf_counter(), 0.0, self.step, self.step
         batches = iter(self.loader)
-        sums: dict[str, Tensor] = {}  # of the loss and its terms since the last log line
+        window: dict[str, list[Tensor]] = {}  # the loss and its terms since the last log line
         while self.step < self.steps:
             batch = next(batches)
             if self.step == first:  # start-up, not waiting: threads begin, kernels are compiled
                 self.log.first_batch(time.perf_counter() - began, self.loader.facts())
                 began, waited = time.perf_counter(), self.loader.wait_s
-            terms = self._step(batch)  # those of a skipped step would spoil the window's mean
-            sums = {name: term.nan_to_num() + sums.get(name, 0) for name, term in terms.items()}
+            for name, term in self._step(batch).items():
+                # Those of a skipped step would spoil the window's mean.
+                window.setdefault(name, []).append(term.nan_to_num())
             self.log.advance(self.step)
             if self.step % self.launch.log_every == 0 or self.step == self.steps:
                 spent = max(1e-9, time.perf_counter() - began)
                 done, wait = self.step - since, self.loader.wait_s - waited
                 speed = done * self.recipe.global_batch_size / spent
-                means = {name: term / done for name, term in sums.items()}
+                means = {name: torch.stack(terms).mean() for name, terms in window.items()}
                 self._log(batch, means, speed, wait / spent)
                 began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
-                sums = {}
+                window = {}
             paused = time.perf_counter()
             if self.stop:
                 break
@@ -260,20 +270,20 @@ class Trainer:
         ids = gather(self.loader, batch, {})[0].tolist() if self.launch.log_ids else None
         self.log.step(self.step, facts, ids)
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> tasks.Evaluation:
         """Evaluate the averaged weights, show pictures, save; the best checkpoint is kept."""
         net, split = self.evaluated().eval(), self.recipe.val_split
-        values = tasks.evaluate(self.task, net, split, **self._loading())[1]
-        report = self.task.report(values)
-        self.log.validation(self.step, report, self.task.headline)
+        judged = tasks.evaluate(self.task, net, split, **self._loading())
+        self.log.validation(self.step, judged.figures, self.task.headline)
         if self.world.is_first:
             alone = self._loading(world=World())
             self.log.pictures(self.step, tasks.pictures(self.task, net, split, **alone))
         net.train()
-        improved = report[self.task.best] > self.best
-        self.best = max(self.best, report[self.task.best])
+        reached = judged.figures[self.task.best]
+        improved = reached > self.best
+        self.best = max(self.best, reached)
         self.save(improved)
-        return report
+        return judged
 
     def evaluated(self) -> nn.Module:
         """Return the network that is judged: the averaged one where the recipe has one."""
@@ -323,10 +333,10 @@ class Trainer:
             self.log.say(f"told to stop: saved step {self.step}; the same command goes on")
             return self.log.close()
         self.save()  # whatever the validation does, the training is kept
-        figures = self.validate()
+        judged = self.validate()
         if self.world.is_first:
-            split, alone = self.recipe.val_split, self._loading(world=World())
-            paths = reports.write(self.run, self.task, self.evaluated(), figures, split, **alone)
+            alone = self._loading(world=World())
+            paths = reports.write(self.run, self.task, self.evaluated().eval(), judged, **alone)
             self.log.finish(reports.wait_share(self.run), paths)
         self.log.close()
 
@@ -363,7 +373,8 @@ def main(
             return print(json.dumps(recipe.facts(), indent=1))
         launch = flags.replace(Launch(), given)
         _join()
-        trainer = Trainer(model, recipe, launch, Run(runs / (name or model)), data_root)
+        run = Run(runs / (name or model))
+        trainer = Trainer(model, recipe, launch, run, data_root, bool(init or run.latest()))
         if init:
             trainer.initialise(init)
         trainer.train()

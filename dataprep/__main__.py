@@ -128,6 +128,74 @@ def _help(name: str) -> str:
     return f"{source.summary[0].upper()}{source.summary[1:]}.\n\n\b\n{example}"
 
 
+@main.command("download")
+@click.argument("source")
+@click.option("--to", help="folder of the files  [default: DATA_ROOT/raw/SOURCE]")
+@click.option("--only", multiple=True, metavar="FILE", help="this file alone; repeatable")
+@click.option(
+    "--list", "listing", is_flag=True, help="show the files and what is there; ask nobody"
+)
+@click.option("--yes", is_flag=True, help="fetch without asking")
+@click.option(
+    "--retries", type=click.IntRange(0), default=5, help="failures without a new byte, an address"
+)
+@click.option(
+    "--mirror",
+    envvar="NOSTALL_MIRROR",
+    show_envvar=True,
+    help="address of a folder with the same files, instead of the official ones",
+)
+@root_option
+def download_(
+    source: str,
+    to: str | None,
+    only: tuple[str, ...],
+    listing: bool,
+    yes: bool,
+    retries: int,
+    mirror: str | None,
+    data_root: str | None,
+) -> None:
+    """Fetch the public files of a source, ready for its build. A stopped download goes on.
+
+    \b
+    python -m dataprep download mit1003 --list
+    python -m dataprep download mit1003
+    python -m dataprep download mnist --to ~/mnist --yes
+    python -m dataprep download df2k --only DIV2K_valid_HR.zip
+    python -m dataprep download mnist --mirror https://mirror.example.org/mnist
+
+    Files that are there are checked and kept; a part is continued; what is wrong is put aside as
+    FILE.bad. Checksums are the published ones; where there is none, the first download's is kept
+    in checksums.json and asked for from then on. Proxies: set HTTPS_PROXY.
+    """
+    from dataprep import download  # what it needs for HTTP is slow to import
+
+    folder = Path(to) if to else manifest.data_root(data_root) / "raw" / source
+    offer, step = download.offer(source, mirror), download.build_command(source, folder, data_root)
+    if not offer.files and not sources.load(source).needs_raw:
+        print(f"{source} needs no download; next:\n  {step}")
+        return
+    if not offer.files:
+        own = f"{source} takes files of your own: python -m dataprep build {source} --raw FOLDER"
+        print(offer.steps or own)
+        raise ValueError(f"{source} has no public files to fetch")
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    standings = download.survey(offer.files, folder, only, hashed=not listing, say=say)
+    print(download.table(standings, folder))
+    if listing:
+        return
+    if any(one.is_todo for one in standings) and not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("no terminal to ask on: --yes fetches, --list shows")
+        click.confirm("fetch?", default=True, abort=True, err=True)
+    download.bring(standings, folder, retries, say)
+    print(download.closing(source, offer, folder, step))
+
+
 @main.command("plan")
 @click.option("--raw", required=True, help="folder, .zip or .tar(.gz) of photographs")
 @click.option(

@@ -31,8 +31,11 @@ FILE_NAME = "manifest.json"
 class DataError(Exception):
     """Bad input: names the file, the record and the reason, in one line.
 
-    `key` is the sample, member or line at fault, "" when the whole file is.
+    `key` is the sample, member or line at fault, "" when the whole file is. is_choice: an option of
+    the user leaves it out, so that a build counts and names it, and goes on.
     """
+
+    is_choice = False
 
     def __init__(self, path: str | Path, key: str, why: str) -> None:
         super().__init__(path, key, why)

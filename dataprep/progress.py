@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -24,14 +25,15 @@ class Progress:
             # Some terminals say that they are 0 × 0: tqdm believes them and shows nothing.
             columns, lines = shutil.get_terminal_size()
             size = {"ncols": columns, "nrows": lines}
-            self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", **size)
+            style = {"total": total or None, "desc": label} | self._unit() | size
+            self._bar = tqdm(initial=done, **style)
 
     def add(self, items: int, size_bytes: int) -> None:
         """Count finished items."""
         self.done += items
         self._bytes += size_bytes
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{self._bytes_per_s() / 1e6:.0f} MB/s", refresh=False)
+            self._bar.set_postfix_str(self._beside(), refresh=False)
             self._bar.update(items)
         elif time.monotonic() - self._said >= EVERY_S:
             self._said = time.monotonic()
@@ -48,6 +50,12 @@ class Progress:
         elif kind is None:
             self._line()
 
+    def _unit(self) -> dict[str, Any]:
+        return {"unit": f" {self.unit}"}
+
+    def _beside(self) -> str:
+        return f"{self._bytes_per_s() / 1e6:.0f} MB/s"
+
     def _seconds(self) -> float:
         return max(time.monotonic() - self._start, 1e-6)
 
@@ -61,6 +69,32 @@ class Progress:
         sys.stderr.write(
             f"{time.strftime('%H:%M:%S')} {self.label}: {self.done:,} of {self.total:,} {self.unit}"
             f" · {rate:,.1f} {self.unit}/s · {self._bytes_per_s() / 1e6:,.0f} MB/s · {state}\n"
+        )
+        sys.stderr.flush()
+
+
+class Transfer(Progress):
+    """Count the bytes of one file on its way, in MB; `total` is 0 where nobody knows it."""
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        super().__init__(label, total, done, "bytes")
+
+    def _unit(self) -> dict[str, Any]:
+        return {"unit": "B", "unit_scale": True}
+
+    def _beside(self) -> str:
+        return ""  # the bar's own rate is of bytes
+
+    def _line(self) -> None:
+        if self.done == self.total and self._said == self._start:
+            return  # so short a way needs no line
+        rate = self._bytes_per_s()
+        left = f"ETA {clock((self.total - self.done) / rate)}" if self.total and rate else "ETA ?"
+        state = f"in {clock(self._seconds())}" if self.done == self.total else left
+        of = f"of {self.total / 1e6:,.1f} " if self.total else ""
+        sys.stderr.write(
+            f"{time.strftime('%H:%M:%S')} {self.label}: {self.done / 1e6:,.1f} {of}MB"
+            f" · {rate / 1e6:,.1f} MB/s · {state}\n"
         )
         sys.stderr.flush()
 

@@ -105,7 +105,7 @@ class Job:
             # As a list: an entry is stored whole or not at all.
             yield from [self._decoded(entry, one) for one in self.source.read(self.raw, entry)]
         except DataError as error:
-            if not self.skip:
+            if not (self.skip or error.is_choice):
                 raise
             why = ": ".join(part for part in (error.key, error.why) if part not in ("", entry.name))
             record.skipped.append({"name": entry.name, "why": why})

@@ -6,6 +6,7 @@ only one network knows is an annotated argument of its `build` and is set by `--
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import pkgutil
@@ -118,7 +119,7 @@ def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
 
 def families() -> list[str]:
     """Return the names of all network families."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def recipes() -> dict[str, tuple[str, Recipe]]:
@@ -135,9 +136,15 @@ def load(family: str) -> ModuleType:
     return import_module(f"{__name__}.{family}")
 
 
-def build(family: str, **net: Any) -> torch.nn.Module:
-    """Build a network; every key is checked by the caller against the signature of `build`."""
-    network: torch.nn.Module = load(family).build(**net)
+def build(family: str, *, blank: bool = False, **net: Any) -> torch.nn.Module:
+    """Build a network; every key is checked by the caller against the signature of `build`.
+
+    blank: a checkpoint will fill it, so weights that others trained are not fetched.
+    """
+    make = load(family).build
+    if blank and "pretrained" in inspect.signature(make).parameters:
+        net["pretrained"] = False
+    network: torch.nn.Module = make(**net)
     return network
 
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from tqdm import tqdm
 
 from loaders import Batch, Dataset, Loader, World
 from loaders.stages import Stage
@@ -59,6 +60,9 @@ class Task(ABC):
     best: ClassVar[str]
     # Metrics shown in a line; (): all.
     headline: ClassVar[tuple[str, ...]] = ()
+    # Metrics whose curves are drawn over training, and their axis; (): the headline.
+    curves: ClassVar[tuple[str, ...]] = ()
+    curves_unit: ClassVar[str] = ""
     # Samples on a rank at a time in evaluation.
     evaluation_batch: ClassVar[int] = 64
 
@@ -78,9 +82,16 @@ class Task(ABC):
     def check(self, split: str) -> None:  # noqa: B027
         """Refuse a training split that this task cannot use, with a DataError."""
 
+    def begin(self, split: str) -> None:  # noqa: B027
+        """Give the network what it takes from the training split as a whole, before step 0."""
+
     @abstractmethod
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:
-        """Return the loss of one micro-batch; the network is called once."""
+        """Return the loss of one micro-batch.
+
+        What belongs to a step as a whole (a regulariser) is added to every sample's loss: its
+        weighted mean over micro-batches and ranks is then that term, once.
+        """
 
     def scores(self, loss: Loss, wanted: tuple[str, ...]) -> dict[str, Tensor]:
         """Return (B,) scores for a strategy; ValueError where this task has none of them."""
@@ -95,6 +106,10 @@ class Task(ABC):
     def report(self, values: Mapping[str, Array]) -> dict[str, float]:
         """Summarise metrics over all samples: their means."""
         return {name: float(np.mean(value)) for name, value in values.items()}
+
+    def probe(self, net: Net) -> dict[str, float]:
+        """Return figures of the network itself, beside those of samples."""
+        return {}
 
     def predict(self, net: Net, path: Path, out: Path) -> Path:
         """Apply the network to one file, write the result into a folder and return its path."""
@@ -151,12 +166,23 @@ def evaluation_loader(task: Task, split: str, world: World, **loading: Any) -> L
     )
 
 
+class Evaluation(NamedTuple):
+    """ids, ascending; (N,) values of every metric, a sample each; figures over all of them."""
+
+    split: str
+    ids: Array
+    values: dict[str, Array]
+    figures: dict[str, float]
+
+
 @torch.no_grad()
-def evaluate(task: Task, net: Net, split: str, **loading: Any) -> tuple[Array, dict[str, Array]]:
-    """Return ids, ascending, and (N,) values of every metric: each sample once, on any ranks."""
+def evaluate(task: Task, net: Net, split: str, **loading: Any) -> Evaluation:
+    """Judge a network on a split: each sample once, on any number of ranks."""
     loader = evaluation_loader(task, split, **loading)
     found: list[tuple[Array, dict[str, Array]]] = []
-    for batch in loader:
+    # A bar on rank 0's terminal only; None: not where there is none.
+    quiet = None if loader.world.is_first else True
+    for batch in tqdm(loader, split, loader.steps, leave=False, disable=quiet, unit="batch"):
         real = batch.weight.cpu().numpy() > 0
         if real.any():
             values = task.metrics(net, batch)
@@ -168,9 +194,10 @@ def evaluate(task: Task, net: Net, split: str, **loading: Any) -> tuple[Array, d
         found = [part for rank in everyone for part in rank]
     ids = np.concatenate([part[0] for part in found])
     order = np.argsort(ids)
-    return ids[order], {
+    values = {
         name: np.concatenate([part[1][name] for part in found])[order] for name in found[0][1]
     }
+    return Evaluation(split, ids[order], values, task.report(values) | task.probe(net))
 
 
 @torch.no_grad()

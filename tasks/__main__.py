@@ -29,6 +29,14 @@ device_option = click.option(
 )
 
 
+task_option = click.option(
+    "--task", "task_options", multiple=True, metavar="KEY=VALUE", help="another task setting"
+)
+tile_option = click.option(
+    "--tile", default=0, help="LR pixels of a tile, for images too large for memory"
+)
+
+
 @contextmanager
 def memory_explained() -> Iterator[None]:
     """Turn a GPU's out-of-memory error into one line that says what to do."""
@@ -48,7 +56,8 @@ def main() -> None:
 @click.option("--data", help="another built set  [default: the run's own]")
 @click.option("--split", "splits", multiple=True, help="repeatable  [default: all but train]")
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
-@click.option("--tile", default=0, help="LR pixels of a tile, for images too large for memory")
+@tile_option
+@task_option
 @click.option(
     "--on-bad",
     type=click.Choice(["stop", "skip"]),
@@ -63,6 +72,7 @@ def evaluate(
     splits: tuple[str, ...],
     checkpoint: Path | None,
     tile: int,
+    task_options: tuple[str, ...],
     on_bad: Literal["stop", "skip"],
     device: str,
     data_root: str | None,
@@ -72,28 +82,29 @@ def evaluate(
     \b
     python -m tasks evaluate runs/shufflemixer_demo
     python -m tasks evaluate runs/shufflemixer --data srbench --split set5
+    python -m tasks evaluate runs/saliency --data cat2000 --split val
     """
     folder = Run(run)
-    options: dict[str, Any] = {"tile": tile} if tile else {}
+    options = flags.pairs(task_options) | ({"tile": tile} if tile else {})
     dataset = Dataset(data or folder.facts()["recipe"]["data"], data_root)
     task, net = restore(folder, checkpoint, device, dataset, **options)
-    judged = splits or [name for name in task.dataset.manifest.splits if name != "train"]
-    if not judged:
+    chosen = splits or [name for name in task.dataset.manifest.splits if name != "train"]
+    if not chosen:
         raise ValueError(f"{task.dataset.folder} has a train split only: name it by --split")
     results = {}
-    for split in judged:
+    for split in chosen:
         with memory_explained():
-            ids, values = tasks.evaluate(
-                task, net, split, world=World(), device=device, on_bad=on_bad
-            )
-        results[split] = task.report(values)
-        bad = len(task.dataset.split(split)) - len(ids)
+            judged = tasks.evaluate(task, net, split, world=World(), device=device, on_bad=on_bad)
+        results[split] = judged.figures
+        bad = len(task.dataset.split(split)) - len(judged.ids)
         left_out = f", {bad} bad ones left out" if bad else ""
-        print(f"{task.dataset.manifest.name} {split}: {len(ids)} samples{left_out}")
-        for name, value in results[split].items():
+        print(f"{task.dataset.manifest.name} {split}: {len(judged.ids)} samples{left_out}")
+        for name, value in judged.figures.items():
             print(f"  {name:18} {value:.4f}")
+        print(f"written: {report.write_values(folder, dataset, judged)}")
     facts = report.origin(folder, ", ".join(results), task.dataset.manifest.fingerprint)
-    name = f"evaluation-{task.dataset.manifest.name}.json"
+    facts["checkpoint"] = report.identity(checkpoint or folder.best())
+    name = f"evaluation-{dataset.manifest.name}.json"
     path = folder.write_json(name, {"figures": results, "origin": facts})
     print(f"written: {path}")
 
@@ -103,17 +114,25 @@ def evaluate(
 @click.argument("images", nargs=-1, required=True, type=Path)
 @click.option("--out", default=Path("predictions"), type=Path, help="folder for the results")
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
-@click.option("--tile", default=0, help="LR pixels of a tile, for images too large for memory")
+@tile_option
+@task_option
 @device_option
 def predict(
-    run: Path, images: tuple[Path, ...], out: Path, checkpoint: Path | None, tile: int, device: str
+    run: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    checkpoint: Path | None,
+    tile: int,
+    task_options: tuple[str, ...],
+    device: str,
 ) -> None:
     """Apply RUN to image files of any size, grey and transparent ones too.
 
     \b
     python -m tasks predict runs/shufflemixer photo.png --out enlarged
+    python -m tasks predict runs/saliency photo.jpg --out maps
     """
-    options: dict[str, Any] = {"tile": tile} if tile else {}
+    options = flags.pairs(task_options) | ({"tile": tile} if tile else {})
     task, net = restore(Run(run), checkpoint, device, **options)
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), memory_explained():

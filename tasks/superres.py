@@ -38,6 +38,8 @@ class Task(tasks.Task):
 
     best = "psnr_y"
     headline = ("psnr_y", "bicubic_psnr_y", "gain_db", "ssim_y")
+    curves = ("psnr_y", "psnr_rgb", "bicubic_psnr_y", "bicubic_psnr_rgb")
+    curves_unit = "PSNR, dB"
     evaluation_batch = 1  # images differ in size
 
     def __init__(

@@ -131,7 +131,7 @@ def test_wrong_words(root: Path) -> None:
     raw = str(root / "raw")
     assert "No such command 'biuld'" in refused(run(root, "biuld"))
     line = refused(CliRunner().invoke(main, ["build", "div2k"]))
-    there = "df2k, imagefolder, images, mnist, sample, srbench"
+    there = "cat2000, df2k, imagefolder, images, mit1003, mnist, sample, srbench"
     assert f"no such source: div2k; there are {there}" in line
     assert "Missing option '--raw'" in refused(run(root, "build", "images"))
     choice = refused(run(root, "build", "images", "--raw", raw, "--border", "mirror"))

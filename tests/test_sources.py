@@ -50,7 +50,7 @@ def test_every_source(name: str, tmp_path: Path) -> None:
     for split, size in facts.splits.items():
         ids = np.load(folder / "splits" / f"{split}.npy")
         assert ids.dtype == np.int64 and len(ids) == size and (np.diff(ids) > 0).all()
-        per_entry = {entry.name for entry in entries if entry.split == split}
+        per_entry = {entry.name for entry in entries if split in (entry.split, *entry.also)}
         names = index.Names(folder / "index", "name", facts.samples)
         assert {names[i] for i in ids.tolist()} == per_entry
 
@@ -59,7 +59,14 @@ def check_field(folder: Path, facts: Manifest, name: str, values: list[Any]) -> 
     """Compare what lies in the set, as any reader sees it, with what the source gave."""
     field = facts.fields[name]
     if field.kind == "value":
-        assert np.load(folder / "index" / f"{name}.npy").tolist() == values
+        assert np.array_equal(np.load(folder / "index" / f"{name}.npy"), np.array(values))
+        return
+    if field.kind == "points":
+        items, starts = (
+            np.load(folder / "index" / f"{name}.{w}.npy") for w in ("values", "starts")
+        )
+        for i, value in enumerate(values):
+            assert np.array_equal(items[starts[i] : starts[i + 1]], value, equal_nan=True)
         return
     for i, value in enumerate(values):
         shown = value.upright if isinstance(value, Encoded) else value

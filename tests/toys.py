@@ -199,6 +199,30 @@ class SuperResolution(Toy):
         return {"hr": hr, "lr_x2": downscale(hr, 2)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stimuli(Toy):
+    """What the saliency task wants, tiny: people look at the one bright spot of each picture."""
+
+    sigma_px: float = 4.0
+
+    def fields(self) -> dict[str, Field]:
+        return {
+            "image": Field(kind="image", dtype="uint8", shape=(None, None, 3), scale=PIXEL),
+            "fixations": Field(kind="points", dtype="float64", shape=(None, 6)),
+        }
+
+    def one(self, i: int) -> dict[str, Any]:
+        height, width = ((48, 64), (64, 48), (56, 56))[i % 3]
+        rng = np.random.default_rng(i)
+        centre = rng.uniform(0.25, 0.75, 2) * (width, height)
+        points = np.full((20 + i, 6), np.nan)
+        points[:, :2] = (centre + rng.normal(0, 4, (20 + i, 2))).clip(0, (width - 1, height - 1))
+        y, x = np.mgrid[:height, :width]
+        spot = np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / 50)
+        image = 60 + 150 * spot[..., None] + rng.normal(0, 8, (height, width, 3))
+        return {"image": image.clip(0, 255).astype(np.uint8), "fixations": points}
+
+
 def built(source: Base, folder: Path, workers: int = 1) -> Dataset:
     """Build a toy into a folder, or open it where it is built."""
     if not (folder / "manifest.json").exists():

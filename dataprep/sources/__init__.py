@@ -50,7 +50,7 @@ class PublicFile:
     """One file of a source that anybody may fetch, under one name at each of its addresses.
 
     urls: tried in order. checksum: "md5:…" or "sha256:…", None where none is published.
-    size_bytes: exact; about_bytes: rounded, for a reader alone. optional: fetched where it is named.
+    size_bytes: exact, about_bytes: rounded. optional: fetched where it is asked for by name.
     """
 
     name: str

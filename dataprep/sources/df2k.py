@@ -9,11 +9,13 @@ from typing import ClassVar, NamedTuple
 
 from dataprep.manifest import DataError
 from dataprep.raw import Raw, is_archive
-from dataprep.sources import Entry
+from dataprep.sources import Download, Entry, PublicFile
 from dataprep.superres import Pairs
 
 DATA_SETS = re.compile(r"div2k|flickr2k|df2k", re.IGNORECASE)
 IMAGE = re.compile(r"(?:.*/)?(\d{4}|\d{6})\.png", re.IGNORECASE)
+DIV2K = "data.vision.ee.ethz.ch/cvl/DIV2K"
+FLICKR2K = "cv.snu.ac.kr/research/EDSR"
 LOW = re.compile(r"(?:.*[_-])?lr(?:[_-].*)?|x\d", re.IGNORECASE)
 
 
@@ -80,6 +82,33 @@ class Source(Pairs):
             why = _missing(part, here) if here else f"{part.name} is not there: built without it"
             lines += [why] if why else []
         return lines
+
+    @classmethod
+    def downloads(cls) -> Download:
+        return Download(
+            (
+                PublicFile(
+                    "DIV2K_train_HR.zip",
+                    (f"https://{DIV2K}/DIV2K_train_HR.zip", f"http://{DIV2K}/DIV2K_train_HR.zip"),
+                    "DIV2K train: 800 images",
+                    "md5:bdc2d9338d4e574fe81bf7d158758658",
+                    3_530_603_713,
+                ),
+                PublicFile(
+                    "DIV2K_valid_HR.zip",
+                    (f"https://{DIV2K}/DIV2K_valid_HR.zip", f"http://{DIV2K}/DIV2K_valid_HR.zip"),
+                    "DIV2K valid: 100 images",
+                    "md5:9fcdda83005c5e5997799b69f955ff88",
+                    448_993_893,
+                ),
+                PublicFile(
+                    "Flickr2K.tar",
+                    (f"https://{FLICKR2K}/Flickr2K.tar", f"http://{FLICKR2K}/Flickr2K.tar"),
+                    "Flickr2K: 2,650 images, with their LR images",
+                    "md5:5d3f39443d5e9489bff8963f8f26cb03",
+                ),
+            )
+        )
 
 
 def _place(path: str) -> tuple[Part, str] | None:

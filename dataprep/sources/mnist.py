@@ -18,13 +18,24 @@ from typing import Any, ClassVar
 from dataprep import idx
 from dataprep.manifest import DataError, Field
 from dataprep.raw import Raw
-from dataprep.sources import Base, Entry, Sample
+from dataprep.sources import Base, Download, Entry, PublicFile, Sample
 
 FILE = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
 SPLITS = {"train": "train", "t10k": "test"}
 SIDE, CLASSES = 28, 10
 # Of MNIST: images, and crc32 of the first one.
 OFFICIAL = {"train": (60_000, 0x90A92752), "test": (10_000, 0x7EB3CD06)}
+# Name, bytes, md5.
+PUBLIC = (
+    ("train-images-idx3-ubyte.gz", 9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    ("train-labels-idx1-ubyte.gz", 28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
+    ("t10k-images-idx3-ubyte.gz", 1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
+    ("t10k-labels-idx1-ubyte.gz", 4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
+)
+ADDRESSES = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+)
 # Pixels and columns of one sample; a shard is a file to copy, and some 16 keep all workers busy.
 SAMPLE_BYTES, SHARD_SAMPLES, SHARDS = SIDE * SIDE + 128, 1 << 16, 16
 
@@ -79,6 +90,21 @@ class Source(Base):
             elif len(here) != count:
                 lines.append(f"{split} has {len(here):,} of {count:,} images")
         return lines
+
+    @classmethod
+    def downloads(cls) -> Download:
+        return Download(
+            tuple(
+                PublicFile(
+                    name,
+                    tuple(f"{address}/{name}" for address in ADDRESSES),
+                    f"{SPLITS[name.split('-')[0]]} {name.split('-')[1]}",
+                    f"md5:{md5}",
+                    size_bytes,
+                )
+                for name, size_bytes, md5 in PUBLIC
+            )
+        )
 
 
 def located(raw: Raw) -> dict[tuple[str, str], str]:

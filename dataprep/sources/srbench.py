@@ -23,7 +23,7 @@ from typing import ClassVar, NamedTuple
 from dataprep.image import is_image
 from dataprep.manifest import DataError
 from dataprep.raw import Raw, is_archive
-from dataprep.sources import Entry, Sample
+from dataprep.sources import Download, Entry, PublicFile, Sample
 from dataprep.superres import Pairs, key_of
 
 IMAGES = {"set5": 5, "set14": 14, "bsd100": 100, "urban100": 100, "manga109": 109}
@@ -34,6 +34,11 @@ RESULT = re.compile(r".+_SRF_\d_.+", re.IGNORECASE)
 HR_FOLDERS = re.compile(r"hr|gt|gtmod\d*|original|image_srf_\d|")
 LR_FOLDERS = re.compile(r"(?:lr.*|x\d|bicubic)", re.IGNORECASE)
 SCALE = re.compile(r"x(\d)$", re.IGNORECASE)
+ADDRESS = "cv.snu.ac.kr/research/EDSR/benchmark.tar"
+STEPS = """\
+Manga109 is given out to those who ask for it, and is built as well where it lies beside the tar:
+  1. fill in the form of http://www.manga109.org/en/download.html
+  2. put its 109 HR images into a folder named Manga109/HR, beside benchmark.tar"""
 
 
 class File(NamedTuple):
@@ -97,6 +102,17 @@ class Source(Pairs):
             if here and here != expected:
                 lines.append(f"{split}: {here} of {expected} images are there")
         return lines
+
+    @classmethod
+    def downloads(cls) -> Download:
+        file = PublicFile(
+            "benchmark.tar",
+            (f"https://{ADDRESS}", f"http://{ADDRESS}"),
+            "Set5, Set14, B100, Urban100: HR and bicubic LR",
+            "md5:4ace41d33c2384b97e6b320cd0afd6ba",
+            about_bytes=250_000_000,
+        )
+        return Download((file,), STEPS)
 
     def _entry(self, raw: Raw, split: str, hr: list[str], lr: dict[str, int]) -> Entry:
         best = hr[0]

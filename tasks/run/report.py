@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +15,9 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from loaders import Batch
-from tasks import Net, Task, pictures
+from dataprep.manifest import atomic
+from loaders import Batch, Dataset
+from tasks import Evaluation, Net, Task, pictures
 from tasks.run import Run
 
 Array = npt.NDArray[Any]
@@ -24,6 +27,13 @@ def origin(run: Run, split: str, fingerprint: str) -> dict[str, Any]:
     """Return what a figure or number must carry: command, seed, split, data fingerprint."""
     seed = run.facts()["recipe"]["seed"]
     return {"command": " ".join(sys.argv), "seed": seed, "split": split, "data": fingerprint}
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """Return what tells one checkpoint from another: its name and the hash of its bytes."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "sha256": digest}
 
 
 def wait_share(run: Run) -> float:
@@ -56,8 +66,8 @@ def stack(pictures: list[Array]) -> Array:
     return np.concatenate(rows)
 
 
-def curves(run: Run, facts: Mapping[str, Any]) -> Path:
-    """Draw loss terms and validation metrics over the steps of log.jsonl."""
+def curves(run: Run, task: Task, facts: Mapping[str, Any]) -> Path:
+    """Draw loss terms and the task's main metrics over the steps of log.jsonl."""
     from matplotlib.figure import Figure  # slow to import: only for reports
 
     log = run.read_log()
@@ -65,47 +75,62 @@ def curves(run: Run, facts: Mapping[str, Any]) -> Path:
     left, right = figure.subplots(1, 2)
     for axes, kind, title in ((left, "step", "training"), (right, "validation", "validation")):
         lines = [entry for entry in log if entry.get("kind") == kind]
-        for name in _shown(kind, lines):
+        for name in _shown(kind, lines, task):
             steps = [entry["step"] for entry in lines if name in entry]
-            style = "--" if name.startswith("bicubic") else "-"
+            style = "--" if name.startswith(("bicubic", "centre")) else "-"
             axes.plot(steps, [e[name] for e in lines if name in e], style, label=name)
-        axes.set(title=title, xlabel="step", ylabel="loss" if kind == "step" else "PSNR, dB")
+        axes.set(title=title, xlabel="step", ylabel="loss" if kind == "step" else task.curves_unit)
         axes.grid(alpha=0.3)
         if lines:
             axes.legend()
-    left.set_yscale("log")
+    drawn = [value for line in left.lines for value in np.asarray(line.get_ydata()).tolist()]
+    if drawn and min(drawn) > 0:
+        left.set_yscale("log")
     path = run.folder / "figures" / "curves.png"
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=120, metadata={key: str(value) for key, value in facts.items()})
     return path
 
 
-def _shown(kind: str, lines: list[dict[str, Any]]) -> list[str]:
+def _shown(kind: str, lines: list[dict[str, Any]], task: Task) -> list[str]:
     """Return which of the logged values a curve is drawn for."""
     if not lines:
         return []
     if kind == "step":
         other = {"lr", "samples_per_s", "wait_share", "memory_bytes", "time", "step", "kind", "ids"}
         return [name for name in lines[-1] if name not in other and "skipped" not in name]
-    return [name for name in lines[-1] if "psnr" in name] or [
-        name for name in lines[-1] if name not in {"time", "step", "kind"}
-    ]
+    wanted = task.curves or task.headline
+    return [name for name in lines[-1] if name in wanted]
 
 
-def write(
-    run: Run, task: Task, net: Net, figures: Mapping[str, float], split: str, **loading: Any
-) -> dict[str, Path]:
-    """Write report.json, curves and panels of a finished run; returns their paths."""
-    facts = origin(run, split, task.dataset.manifest.fingerprint)
+def write_values(run: Run, dataset: Dataset, judged: Evaluation) -> Path:
+    """Write every sample's metrics, a line each: `values-<set>-<split>.csv`."""
+    path = run.folder / f"values-{dataset.manifest.name}-{judged.split}.csv"
+    keys = dataset.keys()
+    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "key", *judged.values])
+        for i, sample in enumerate(judged.ids.tolist()):
+            values = [repr(float(value[i])) for value in judged.values.values()]
+            writer.writerow([sample, keys[sample], *values])
+    return path
+
+
+def write(run: Run, task: Task, net: Net, judged: Evaluation, **loading: Any) -> dict[str, Path]:
+    """Write report.json, values, curves and panels of a finished run; returns their paths."""
+    facts = origin(run, judged.split, task.dataset.manifest.fingerprint)
     steps = [entry for entry in run.read_log() if entry.get("kind") == "step"]
-    summary: dict[str, Any] = {"figures": dict(figures), "origin": facts}
+    summary: dict[str, Any] = {"figures": judged.figures, "origin": facts}
     summary |= {"wait_share": wait_share(run), "last_step": steps[-1] if steps else {}}
-    paths = {"report": run.write_json("report.json", summary), "curves": curves(run, facts)}
-    shown = pictures(task, net, split, **loading)
+    values = write_values(run, task.dataset, judged)
+    drawn = curves(run, task, facts)
+    shown = pictures(task, net, judged.split, **loading)
+    paths = {"values": values, "curves": drawn}
     if shown:
         target = run.folder / "figures" / "panels.png"
         paths["panels"] = save_picture(target, stack(list(shown.values())), facts)
-    return paths
+    # Last: its presence says that the run is finished.
+    return {"report": run.write_json("report.json", summary)} | paths
 
 
 def contact_sheet(batch: Batch) -> Array:

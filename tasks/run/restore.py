@@ -51,8 +51,9 @@ def restore(
     """
     facts = run.facts()
     recipe = Recipe(**facts["recipe"])
-    net = models.build(facts["family"], **recipe.net)
+    net = models.build(facts["family"], blank=True, **recipe.net)
     models.initialise(net, load_checkpoint(checkpoint or run.best()))
-    options = {**recipe.task_options, **task_options}
-    task = tasks.load(recipe.task)(dataset, net, **options)
+    kind = tasks.load(recipe.task)
+    options = {**recipe.task_options, **flags.typed(task_options, kind)}
+    task = kind(dataset, net, **options)
     return task, net.to(device).eval()

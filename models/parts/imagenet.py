@@ -1,0 +1,134 @@
+"""Feature extractors of timm, by name, for images of any size, with weights from where one wants.
+
+Legend: a level is one of the grids of features that timm's `feature_info` lists, the finest first.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, where timm names none
+
+
+class Extractor(nn.Module):
+    """The levels of an image whose sides are multiples of `stride`, normalised by mean and std."""
+
+    def __init__(self, net: Any, stride: int) -> None:
+        super().__init__()
+        self.net, self.stride = net, stride
+        self.channels: list[int] = net.feature_info.channels()
+        self.mean = tuple(net.pretrained_cfg.get("mean") or MEAN)
+        self.std = tuple(net.pretrained_cfg.get("std") or STD)
+        self._channels_come_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return (B, C, h, w) of each chosen level of (B, 3, H, W)."""
+        levels: list[Tensor] = self.net(image)
+        return [x.permute(0, 3, 1, 2) for x in levels] if self._channels_come_last else levels
+
+
+def extractor(name: str, levels: Sequence[int], pretrained: bool | str) -> Extractor:
+    """Make an extractor; pretrained: timm's weights, none, or a file of them.
+
+    ValueError, in one line, where there is no such network, level or weights, and for a network
+    that takes images of one size only.
+    """
+    import timm  # here: it takes seconds, and every command lists the recipes of all families
+
+    plan = _plan(name, levels)
+    overlay = None
+    if isinstance(pretrained, str):
+        _check(pretrained, name, plan.whole)
+        overlay = {"file": pretrained}
+    try:
+        net = timm.create_model(
+            name,
+            pretrained=bool(pretrained),
+            features_only=True,
+            out_indices=plan.levels,
+            pretrained_cfg_overlay=overlay,
+            **plan.options,
+        )
+    except (OSError, RuntimeError) as error:  # no network, no such weights, a broken download
+        raise ValueError(
+            f"cannot get weights of {name}: {_line(error)}; --net pretrained=FILE takes them from"
+            " a file, --net pretrained=false does without"
+        ) from error
+    return Extractor(net, plan.stride)
+
+
+class Plan(NamedTuple):
+    """How timm shall make a feature extractor: found out on shapes alone."""
+
+    whole: nn.Module  # the classifier, without values: the keys and shapes of its weights
+    levels: tuple[int, ...]
+    options: dict[str, Any]
+    stride: int  # of the coarsest level
+
+
+def _plan(name: str, levels: Sequence[int]) -> Plan:
+    """Find out how to make an extractor; ValueError where timm has none for images of any size."""
+    import timm
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
+        raise ValueError(f"timm has no network {name!r}; near: {', '.join(near) or 'none'}")
+    try:
+        with torch.device("meta"):
+            whole = timm.create_model(name)
+            strides = [level["reduction"] for level in getattr(whole, "feature_info", [])]
+            chosen = _chosen(name, levels, len(strides))
+            known = inspect.signature(type(whole).__init__).parameters
+            wanted = {"dynamic_img_size": True, "strict_img_size": False}  # of any size
+            options = {key: value for key, value in wanted.items() if key in known}
+            extractor = timm.create_model(
+                name, features_only=True, out_indices=chosen, **options
+            ).eval()
+            extractor(torch.empty(1, 3, 8 * max(strides), 12 * max(strides)))
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"timm's {name} gives no features of images of any size: {_line(error)}"
+        ) from error
+    return Plan(whole, chosen, options, max(strides))
+
+
+def _chosen(name: str, levels: Sequence[int], count: int) -> tuple[int, ...]:
+    if not levels or any(not -count <= level < count for level in levels):
+        raise ValueError(f"{name} has feature levels 0 to {count - 1}, not {tuple(levels)}")
+    return tuple(sorted({level % count for level in levels}))
+
+
+def _check(path: str, name: str, whole: nn.Module) -> None:
+    """Refuse a file that does not hold all weights of a network but its classifier's."""
+    from timm.models import load_state_dict
+
+    if not Path(path).is_file():
+        raise ValueError(f"no file of weights {path!r} for --net pretrained (or: true, false)")
+    try:
+        state = load_state_dict(path)  # tensors only: never runs what a pickle asks for
+    except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
+        raise ValueError(
+            f"{path}: not plain weights (a file that would run code is refused): {_line(error)}"
+        ) from error
+    facts: Any = whole
+    heads = facts.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else heads
+    for key, value in whole.state_dict().items():
+        if key.startswith(tuple(f"{head}." for head in heads)) or key.endswith("batches_tracked"):
+            continue
+        if key not in state:
+            raise ValueError(f"{path}: not the weights of {name}: {key} is missing")
+        if state[key].shape != value.shape:
+            have, want = tuple(state[key].shape), tuple(value.shape)
+            raise ValueError(f"{path}: not the weights of {name}: {key} is {have}, not {want}")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,474 @@
+"""models.saliency against torch's, scipy's and timm's own results, on networks of a few weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import models
+from dataprep import flags
+from models.saliency import RECIPES, Blur, FeatureLayer, Saliency, build
+
+timm = pytest.importorskip("timm")
+TINY = "test_resnet"  # one of those that timm keeps for tests: 0.5 M weights, batch norm
+SMALL = {"backbone": TINY, "pretrained": False, "sigma": 1.0, "grid": 16}
+
+
+def small(**net: Any) -> Saliency:
+    """Return a net that runs fast and whose readout says something."""
+    torch.manual_seed(0)
+    made = build(**SMALL | net)
+    nn.init.normal_(made.selection[-1].weight)
+    return made
+
+
+def pictures(count: int = 2, height: int = 97, width: int = 131) -> Tensor:
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def readout(net: Saliency) -> dict[str, nn.Parameter]:
+    return {k: p for k, p in net.named_parameters() if not k.startswith("backbone.")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_resnet",
+        "test_efficientnet",
+        "test_convnext",
+        "test_vit",
+        "test_nfnet",
+        "test_mambaout",
+        "resnet18",
+        "densenet121",
+        "mobilenetv3_small_050",
+        "efficientnet_b0",
+        "convnext_atto",
+        "edgenext_xx_small",
+        "vit_tiny_patch16_224",
+        "eva02_tiny_patch14_224",  # images padded to patches of 14
+        "swin_tiny_patch4_window7_224",  # channels last
+    ],
+)
+def test_any_backbone_gives_a_density(name: str) -> None:
+    """Odd sizes, landscape and portrait, with one net."""
+    net = small(backbone=name)
+    for image in (pictures(), pictures(1, 131, 97)):
+        log = net(image)
+        assert log.shape == image[:, 0].shape and log.dtype == torch.float32
+        torch.testing.assert_close(log.exp().sum((1, 2)), torch.ones(len(image)))
+        assert log.std() > 1e-3
+    log.max().backward()
+    assert all(p.grad is not None for p in readout(net).values())
+
+
+def test_parameters_of_the_readout() -> None:
+    """23.3 k for 2,048 channels, as DeepGaze's, sigma and the centre bias's weight included."""
+    net = small(backbone="resnet50", levels=(-1,))
+    assert sum(net.backbone.channels) == 2048
+    learnt = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    assert learnt == 2048 * 10 + 2811 + 2 == 23_293
+
+
+def test_padding_adds_nothing_but_a_border() -> None:
+    """A cropped canvas: the same map as that of the image with its last row and column repeated."""
+    net = small()
+    whole = net(F.pad(pictures(), (0, 192 - 131, 0, 128 - 97), mode="replicate"))
+    difference = (net(pictures()) - whole[:, :97, :131]).flatten(1)
+    assert difference.std(1).max() < 1e-5  # a constant: less area shares the mass
+    assert difference.min() > 0.01
+
+
+def test_frozen_backbone() -> None:
+    """Gradients only in the readout; batch statistics and modes never change; nothing is kept."""
+    net = small().train()
+    before = {k: v.clone() for k, v in net.backbone.state_dict().items()}
+    optimiser = torch.optim.Adam(net.parameters(), 0.1, weight_decay=0.1)
+    for _ in range(2):
+        net(pictures()).max().backward()
+        optimiser.step()
+    assert not any(module.training for module in net.backbone.modules()) and net.training
+    assert all(torch.equal(v, before[k]) for k, v in net.backbone.state_dict().items())
+    assert all(p.grad is None and not p.requires_grad for p in net.backbone.parameters())
+    for name, parameter in readout(net).items():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    assert not any(x.requires_grad for x in net.features(pictures()))
+    for a, b in zip(net.features(pictures()), net.eval().features(pictures()), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_gradient_of_the_image_passes_a_frozen_backbone() -> None:
+    image = pictures().requires_grad_()
+    small()(image).max().backward()
+    assert image.grad is not None and image.grad.abs().sum() > 0
+
+
+def test_tuned_backbone() -> None:
+    net = small(tuned=True)
+    before = {k: v.clone() for k, v in net.backbone.state_dict().items()}
+    net(pictures()).max().backward()
+    gradients = [p.grad for p in net.backbone.parameters()]
+    assert all(gradient is not None for gradient in gradients)  # DDP wants no unused ones
+    assert gradients[0].abs().sum() > 0
+    changed = [k for k, v in net.backbone.state_dict().items() if not torch.equal(v, before[k])]
+    assert any("running_mean" in key for key in changed)
+    assert not net.eval().backbone.training and net.train().backbone.training
+
+
+def bias(*shape: int) -> Tensor:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    return values.flatten(-2).log_softmax(-1).view(shape)
+
+
+def test_centre_bias_is_the_first_prediction() -> None:
+    """With weight 1 and a readout that says nothing, as it is built; without it, uniform."""
+    net, given = build(**SMALL), bias(2, 97, 131)
+    torch.testing.assert_close(net(pictures(), given), given, rtol=0, atol=1e-5)
+    uniform = torch.full((2, 97, 131), -float(np.log(97 * 131)))
+    torch.testing.assert_close(net(pictures()), uniform)  # until it is filled
+    net.fill_centre_bias(bias(16, 16) + 3)
+    torch.testing.assert_close(net.centre_bias, bias(16, 16))
+    own = net(pictures(1, 16, 16), with_centre_bias=True)[0]
+    torch.testing.assert_close(own, bias(16, 16), rtol=0, atol=1e-5)
+    torch.testing.assert_close(net(pictures(), given, with_centre_bias=False), uniform)
+
+
+def test_centre_bias_is_weighted_and_optional() -> None:
+    net, given = small(), bias(2, 97, 131)
+    alone = net(pictures(), with_centre_bias=False)
+    with torch.no_grad():
+        net.centre_bias_weight.fill_(0.4)
+    want = (alone + 0.4 * given).flatten(1).log_softmax(1).view_as(alone)
+    torch.testing.assert_close(net(pictures(), given), want)
+    assert not torch.allclose(alone, want, atol=0.1)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(15, 16), torch.full((16, 16), -torch.inf)])
+def test_centre_bias_that_does_not_fit(wrong: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"finite centre bias of shape \(16, 16\)"):
+        small().fill_centre_bias(wrong)
+
+
+def test_relative_coordinates() -> None:
+    """The kept bias covers any image: its left half holds its share of the mass."""
+    half = torch.full((16, 16), 1e-6)
+    half[:, :8] = 1
+    net = build(**SMALL)
+    net.fill_centre_bias(half.log())
+    for image in (pictures(), pictures(1, 131, 98)):
+        density = net(image)[0].exp().detach()
+        assert 0.9 < density[:, : density.shape[1] // 2].sum() < 1.001
+        rows = density.sum(1)
+        assert rows.max() / rows.min() == pytest.approx(1, abs=1e-4)
+
+
+def test_autocast() -> None:
+    """Low precision ends at the features: the density is float32, finite, and sums to 1."""
+    net = small()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = net(pictures(), bias(2, 97, 131))
+        assert net.features(pictures())[0].dtype == torch.bfloat16
+    assert low.dtype == torch.float32 and low.isfinite().all()
+    torch.testing.assert_close(low.exp().sum((1, 2)), torch.ones(2))
+    assert (low - net(pictures(), bias(2, 97, 131))).abs().mean() < 0.05
+
+
+def test_uniform_images() -> None:
+    """Grey levels of the entropy term: finite values and gradients, whatever the grey."""
+    net = small()
+    net(torch.linspace(-2, 2, 16).view(16, 1, 1, 1).expand(16, 3, 64, 64)).max().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in readout(net).values())
+
+
+def test_feature_layer_equals_its_definition() -> None:
+    """Layer norm over all levels on one grid, then the convolution of the resized levels."""
+    torch.manual_seed(0)
+    layer = FeatureLayer([3, 5], 4).double()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    fine, coarse = (
+        torch.randn(2, c, s, 2 * s, dtype=torch.double) + 2 for c, s in ((3, 8), (5, 4))
+    )
+    common = torch.cat([fine, coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)], dim=1)
+    normed = F.layer_norm(common, common.shape[1:], eps=1e-12)
+    levels = normed[:, :3], normed[:, 3:, ::2, ::2]  # each at its own grid again
+    resized = [F.interpolate(x, size=(16, 20), mode="bilinear") for x in levels]
+    scaled = torch.cat(resized, 1) * layer.scale[:, None, None] + layer.shift[:, None, None]
+    torch.testing.assert_close(layer([fine, coarse], (16, 20)), F.softplus(layer.conv(scaled)))
+
+
+def test_layer_norms_are_over_channels_and_places() -> None:
+    net = small()
+    norms = [m for m in net.modules() if isinstance(m, nn.GroupNorm)]
+    assert [(m.num_groups, m.num_channels, m.eps) for m in norms] == [
+        (1, width, 1e-12) for width in (8, 16, 1, 128)
+    ]
+
+
+@pytest.mark.parametrize("sigma", [0.6, 2.0, 8.0])
+@pytest.mark.parametrize("shape", [(40, 30), (5, 61), (1, 7)])
+def test_blur_equals_scipys(sigma: float, shape: tuple[int, int]) -> None:
+    values = torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    want = ndimage.gaussian_filter(
+        values.numpy(), sigma, mode="nearest", radius=int(np.ceil(3 * sigma))
+    )
+    found = Blur(sigma).double()(values[None, None])[0, 0].detach()
+    np.testing.assert_allclose(found, want, atol=1e-6)  # sigma itself is a float32's logarithm
+
+
+def test_blur_learns_its_width() -> None:
+    blur, x = Blur(1.7).double(), torch.randn(1, 1, 9, 11, dtype=torch.double)
+
+    def of(log_sigma: Tensor) -> Tensor:
+        return torch.func.functional_call(blur, {"log_sigma": log_sigma}, x)
+
+    for sigma in (0.5, 1.7, 3.1, 6.5):  # up to four times the initial width
+        at = torch.tensor(sigma, dtype=torch.double).log().requires_grad_()
+        assert torch.autograd.gradcheck(of, at)
+        want = ndimage.gaussian_filter(
+            x[0, 0].numpy(), sigma, mode="nearest", radius=int(np.ceil(3 * sigma))
+        )
+        np.testing.assert_allclose(of(at)[0, 0].detach(), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])  # of different means
+def test_normalised_once(name: str) -> None:
+    """By the task's stages with `inputs`, as timm's own transform does; the net adds nothing."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    net = small(backbone=name, downsample=1, levels=(0, 1))
+    facts = timm.data.resolve_model_data_config(net.backbone.net)
+    transform = timm.data.create_transform(**facts | {"input_size": (3, 64, 96), "crop_pct": 1.0})
+    wants = net.inputs["image"]
+    mine = (torch.from_numpy(pixels) / 255 - torch.tensor(wants.mean)) / torch.tensor(wants.std)
+    levels = net.features(mine.permute(2, 0, 1)[None])
+    theirs = net.backbone.net(transform(Image.fromarray(pixels))[None])
+    for a, b in zip(levels, theirs, strict=True):
+        torch.testing.assert_close(a, b.detach(), rtol=1e-4, atol=1e-4)
+    assert wants.multiple_of == 1 and wants.size is None
+
+
+@pytest.fixture(scope="module")
+def classifier() -> nn.Module:
+    torch.manual_seed(3)
+    net: nn.Module = timm.create_model(TINY).eval()
+    for module in net.modules():  # statistics that a new network does not have
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)
+    return net
+
+
+def write(state: dict[str, Tensor], path: Path, wrap: str) -> str:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    else:
+        torch.save({wrap: state, "epoch": 3} if wrap else state, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [("a.pth", ""), ("a.pth", "state_dict"), ("a.pth", "model"), ("a.safetensors", "")],
+)
+def test_weights_of_a_file(name: str, wrap: str, classifier: nn.Module, tmp_path: Path) -> None:
+    net = small(pretrained=write(classifier.state_dict(), tmp_path / name, wrap), downsample=1)
+    facts: Any = classifier
+    image = pictures(2, 64, 96)
+    with torch.no_grad():
+        theirs = facts.forward_intermediates(image, indices=(-2, -1), intermediates_only=True)
+    for a, b in zip(net.features(image), theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+class Runs:
+    """A pickle that writes a file when it is read."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.target,)
+
+
+def test_files_that_do_not_do(classifier: nn.Module, tmp_path: Path) -> None:
+    state = classifier.state_dict()
+    first = next(iter(state))
+    short = {k: v for k, v in state.items() if not k.startswith("layer3")}
+    bent = state | {first: torch.zeros(1, 2)}
+    other = timm.create_model("test_vit").state_dict()
+    torch.save({"state_dict": Runs(tmp_path / "ran")}, tmp_path / "code.pth")
+    (tmp_path / "old.pth").write_bytes(pickle.dumps(Runs(tmp_path / "ran")))
+    (tmp_path / "text.pth").write_text("hello")
+    whole = Path(write(state, tmp_path / "whole.safetensors", ""))
+    (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-100])
+    torch.save([1, 2], tmp_path / "list.pth")
+    cases = {
+        str(tmp_path / "none.pth"): "no file of weights",
+        "": "no file of weights",
+        write(short, tmp_path / "short.pth", ""): r"test_resnet: layer3\.\S+ is missing",
+        write(bent, tmp_path / "bent.pth", ""): rf"{first} is \(1, 2\), not \(",
+        write(other, tmp_path / "other.pth", ""): f"{first} is missing",
+        **{
+            str(tmp_path / name): "not plain weights"
+            for name in ("code.pth", "old.pth", "text.pth", "cut.safetensors", "list.pth")
+        },
+    }
+    for path, message in cases.items():
+        with pytest.raises(ValueError, match=message) as error:
+            build(**SMALL | {"pretrained": path})
+        assert "\n" not in str(error.value) and path in str(error.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        ({"backbone": "densenet-201"}, "no network 'densenet-201'; near: .*densenet201"),
+        ({"backbone": "hf-hub:timm/resnet18"}, "timm has no network"),
+        ({"backbone": "test_resnet.nonsense"}, "Invalid pretrained tag"),
+        ({"levels": (5,)}, "test_resnet has feature levels 0 to 4, not"),
+        ({"levels": ()}, "feature levels 0 to 4"),
+        ({"backbone": "mixer_s32_224"}, "no features of images of any size: Input height"),
+        ({"downsample": 0}, "downsample must be above 0, not 0"),
+        ({"sigma": -1.0}, "sigma must be above 0"),
+    ],
+)
+def test_bad_arguments(net: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        build(**SMALL | net)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+
+@pytest.mark.usefixtures("offline")
+def test_no_network() -> None:
+    """One line that says what to do; a net to be filled from a checkpoint needs none."""
+    with pytest.raises(ValueError, match=r"weights of test_resnet: .*pretrained=FILE.*=false") as e:
+        build(**SMALL | {"pretrained": True})
+    assert "\n" not in str(e.value)
+    assert models.build("saliency", blank=True, **SMALL | {"pretrained": True}).training
+    assert models.build("shufflemixer", blank=True, scale=2, width=16, blocks=1).training
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of a model hub as its client asks for: one file of one network."""
+
+    weights: bytes
+
+    def do_HEAD(self) -> None:
+        self.answer(b"")
+
+    def do_GET(self) -> None:
+        self.answer(self.weights)
+
+    def answer(self, body: bytes) -> None:
+        known = "test_resnet" in self.path and self.path.endswith("model.safetensors")
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(self.weights) if known else 0))
+        self.send_header("ETag", '"weights-1"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("X-Error-Code", "EntryNotFound")
+        self.end_headers()
+        self.wfile.write(body if known else b"")
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(classifier: nn.Module, tmp_path: Path) -> Iterator[str]:
+    Hub.weights = Path(write(classifier.state_dict(), tmp_path / "a.safetensors", "")).read_bytes()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_download(hub: str, classifier: nn.Module, tmp_path: Path) -> None:
+    """With timm's and the hub's own code; only the address is another (read at its import)."""
+    script = (
+        "import torch; from models.saliency import build; from pathlib import Path\n"
+        f"net = build(backbone='{TINY}')\n"
+        f"torch.save(net.backbone.state_dict(), {str(tmp_path / 'got.pt')!r})\n"
+        "try: build(backbone='test_vit')\n"
+        "except ValueError as error: print(error)"
+    )
+    address = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "NO_PROXY": "*", "no_proxy": "*"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | address | {"HF_HUB_OFFLINE": "0"},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    got = torch.load(tmp_path / "got.pt", weights_only=True)
+    want = {f"net.{key}": value for key, value in classifier.state_dict().items()}
+    assert set(want) - set(got) == {"net.fc.weight", "net.fc.bias"}
+    assert all(torch.equal(value, want[key]) for key, value in got.items())
+    assert done.stdout.count("\n") == 1 and "cannot get weights of test_vit" in done.stdout
+
+
+def test_state_round_trip(tmp_path: Path) -> None:
+    """Through a run's facts and checkpoint: weights, batch statistics and centre bias."""
+    net = small(levels=(3, -1)).eval()
+    net.fill_centre_bias(bias(16, 16))
+    torch.save({"model": net.state_dict()}, tmp_path / "last.pt")
+    settings = json.loads(json.dumps(SMALL | {"levels": (3, -1), "pretrained": True}))
+    again = models.build("saliency", blank=True, **settings).eval()
+    models.initialise(again, torch.load(tmp_path / "last.pt", weights_only=True))
+    assert torch.equal(net(pictures()), again(pictures()))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes(name: str) -> None:
+    recipe = RECIPES[name]
+    net = models.build("saliency", blank=True, **recipe.net)
+    assert isinstance(net, Saliency) and (recipe.task, recipe.seed) == ("saliency", 42)
+    assert set(recipe.task_options) <= {"size", "entropy_weight", "entropy_every"}
+    assert flags.typed(recipe.net, build) == dict(recipe.net)
+
+
+def test_settings_as_typed() -> None:
+    typed = flags.typed(["pretrained=false", "levels=2,-1", "backbone=resnet18"], build)
+    assert typed == {"pretrained": False, "levels": (2, -1), "backbone": "resnet18"}
+    assert flags.typed(["pretrained=a.pth"], build) == {"pretrained": "a.pth"}
+
+
+@pytest.mark.parametrize("name", ["saliency", "saliency_entropy"])
+def test_rate_ends_where_promised(name: str) -> None:
+    """0.001585 to 1.5e-7 takes four drops by 10; the last epochs really run at the last rate."""
+    recipe, steps = RECIPES[name], 25 * 29
+    rates = [recipe.learning_rate(step / steps) for step in range(steps)]
+    assert rates[0] == 0.001585 and rates[-1] == pytest.approx(1.585e-7)
+    assert [round(np.log10(0.001585 / rate)) for rate in rates[:: 29 * 6]] == [0, 0, 1, 2, 4]
+    assert rates[-29] == rates[-1]
+
+
+def test_entropy_term_acts_often() -> None:
+    options = RECIPES["saliency_entropy"].task_options
+    assert options["entropy_weight"] == 1.0 and 25 * 29 // options["entropy_every"] > 100
+    assert "entropy_weight" not in RECIPES["saliency"].task_options
