@@ -20,7 +20,8 @@ MARGIN_PX = 8
 LABEL_PX = 14
 # So wide that the line above small pictures is not cut.
 LEAST_PX = 360
-PAPER, INK = (255, 255, 255), (40, 40, 40)
+PAPER, INK, DOT = (255, 255, 255), (40, 40, 40), (255, 230, 0)
+DOT_PX = 2
 
 
 def preview(folder: Path, out: Path, samples: int = 6, window: int = 240) -> int:
@@ -28,6 +29,7 @@ def preview(folder: Path, out: Path, samples: int = 6, window: int = 240) -> int
 
     Each picture shows the same area around the image's centre, `window` pixels of the finest field
     wide. Pixels are shown as stored; those of coarser fields as whole squares, never smoothed.
+    Points are drawn over the whole first image, made smaller.
     """
     facts = manifest.load(folder)
     fields = {name: field for name, field in facts.fields.items() if field.is_pixels}
@@ -36,11 +38,19 @@ def preview(folder: Path, out: Path, samples: int = 6, window: int = 240) -> int
     ids = np.unique(np.linspace(0, facts.samples - 1, samples).round().astype(np.int64))
     keys = index.Names(folder / "index", "key", facts.samples)
     splits = _splits(folder, facts)
+    points = {
+        name: index.Ragged(folder / "index", name, facts.samples)
+        for name, field in facts.fields.items()
+        if field.kind == "points"
+    }
     rows = []
     for sample in ids.tolist():
         pictures = {name: read(folder, facts, name, sample) for name in fields}
         titles = [f"{name} {x.shape[1]}x{x.shape[0]}" for name, x in pictures.items()]
         tiles = _same_area(pictures, fields, window)
+        for name, column in points.items():
+            titles.append(f"{len(column[sample])} {name}")
+            tiles.append(_dotted(next(iter(pictures.values())), column[sample], window))
         rows.append((f"{sample} · {keys[sample]} · {splits[sample]}", titles, tiles))
     _sheet(rows).save(out)
     return len(rows)
@@ -108,6 +118,18 @@ def _same_area(
         shown = _eight_bits(cut).repeat(by, axis=0).repeat(by, axis=1)
         tiles.append(Image.fromarray(shown))
     return tiles
+
+
+def _dotted(picture: Array, points: Array, window: int) -> Image.Image:
+    """Return a whole picture `window` pixels high, a dot at each point (x, y, …)."""
+    height, width = picture.shape[:2]
+    by = window / height
+    size = max(1, round(width * by)), window
+    small = Image.fromarray(_eight_bits(picture)).resize(size, Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(small)
+    for x, y in (points[:, :2] * by).tolist():
+        draw.ellipse((x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX), DOT, INK)
+    return small
 
 
 def _eight_bits(picture: Array) -> Array:

@@ -107,6 +107,10 @@ class Task(ABC):
         """Summarise metrics over all samples: their means."""
         return {name: float(np.mean(value)) for name, value in values.items()}
 
+    def table(self, figures: Mapping[str, float]) -> str:
+        """Return figures as text to read: a line each."""
+        return "\n".join(f"  {name:18} {value:.4f}" for name, value in figures.items())
+
     def probe(self, net: Net) -> dict[str, float]:
         """Return figures of the network itself, beside those of samples."""
         return {}

@@ -54,7 +54,9 @@ def main() -> None:
 @main.command()
 @click.argument("run", type=Path)
 @click.option("--data", help="another built set  [default: the run's own]")
-@click.option("--split", "splits", multiple=True, help="repeatable  [default: all but train]")
+@click.option(
+    "--split", "splits", multiple=True, help="repeatable  [default: all but train and folds]"
+)
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
 @tile_option
 @task_option
@@ -88,7 +90,8 @@ def evaluate(
     options = flags.pairs(task_options) | ({"tile": tile} if tile else {})
     dataset = Dataset(data or folder.facts()["recipe"]["data"], data_root)
     task, net = restore(folder, checkpoint, device, dataset, **options)
-    chosen = splits or [name for name in task.dataset.manifest.splits if name != "train"]
+    there = [name for name in task.dataset.manifest.splits if not name.startswith("fold")]
+    chosen = splits or [name for name in there if name != "train"]
     if not chosen:
         raise ValueError(f"{task.dataset.folder} has a train split only: name it by --split")
     results = {}
@@ -99,8 +102,7 @@ def evaluate(
         bad = len(task.dataset.split(split)) - len(judged.ids)
         left_out = f", {bad} bad ones left out" if bad else ""
         print(f"{task.dataset.manifest.name} {split}: {len(judged.ids)} samples{left_out}")
-        for name, value in judged.figures.items():
-            print(f"  {name:18} {value:.4f}")
+        print(task.table(judged.figures))
         print(f"written: {report.write_values(folder, dataset, judged)}")
     facts = report.origin(folder, ", ".join(results), task.dataset.manifest.fingerprint)
     facts["checkpoint"] = report.identity(checkpoint or folder.best())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from tasks import Feed, Loss, Net
 from tasks.metrics.centre import UNIFORM_SHARE, CentreBias
 from tasks.metrics.density import fixation_map
 from tasks.stimuli import overlay
+from tasks.stimuli.densities import bias_entropy, soft_map
 from tasks.stimuli.judge import Judge
 from tasks.stimuli.size import Size
 
@@ -39,6 +40,7 @@ FIXATIONS = "fixations"
 # Of these the mean over all fixations is reported as well, beside the one over images.
 PER_FIXATION = ("nll", "ll", "ig", "nss", "auc", "sauc")
 LEVELS = 16  # grey levels of the uniform images
+BIASES = 2048  # images whose centre bias is kept from epoch to epoch: 64 KB each
 
 
 class Task(tasks.Task):
@@ -80,6 +82,7 @@ class Task(tasks.Task):
         self.entropy_weight, self.entropy_every = entropy_weight, entropy_every
         self.input: Any = net.inputs["image"]  # type: ignore[index]
         self._training: CentreBias | None = None
+        self._bias_without = lru_cache(BIASES)(self._without)
         self._mean_count = 1.0
         if dataset:
             dataset.chosen(("image", FIXATIONS))
@@ -160,6 +163,17 @@ class Task(tasks.Task):
             figures[f"{name}_per_fixation"] = float(np.average(values[name], weights=counts))
         return figures
 
+    def table(self, figures: Mapping[str, float]) -> str:
+        """Return the metrics beside those of centre bias and uniform, then all other figures."""
+        shown = [name for name in figures if f"centre_{name}" in figures]
+        lines = [f"  {'':18}{'network':>12}{'centre bias':>12}{'uniform':>12}"]
+        for name in shown:
+            three = (figures[f"{of}{name}"] for of in ("", "centre_", "uniform_"))
+            lines.append(f"  {name:18}" + "".join(f"{value:12.4f}" for value in three))
+        done = {f"{of}{name}" for name in shown for of in ("", "centre_", "uniform_")}
+        rest = {name: value for name, value in figures.items() if name not in done}
+        return "\n".join(lines) + "\n" + super().table(rest)
+
     @torch.no_grad()
     def probe(self, net: Net) -> dict[str, float]:
         """Return the entropy of what the network says of uniform images, with and without bias.
@@ -199,7 +213,7 @@ class Task(tasks.Task):
             picture = overlay.picture(batch["image"][i], self.input)
             points = _own(batch, i)
             truth = fixation_map(points, height, width, self._sigma(batch, i))
-            parts = {"fixations": truth, "prediction": np.exp(densities[i])}
+            parts = {"fixations, blurred": truth, "prediction": np.exp(densities[i])}
             shown[f"sample-{int(batch.id[i])}"] = overlay.panel(picture, points, parts)
         return shown
 
@@ -232,13 +246,15 @@ class Task(tasks.Task):
         """Return (B, G, G) the bias of the other training images; None: the network's own."""
         if self._training is None:
             return None
+        grids = [self._bias_without(sample) for sample in batch.id.tolist()]
+        return torch.from_numpy(np.stack(grids)).to(batch["image"].device)
+
+    def _without(self, sample: int) -> Array:
+        """Return (G, G) the centre bias of all training images but one, float32."""
+        assert self._training is not None
         net: Any = self.net
-        points, starts = self.judge.relative(batch.id.numpy())
-        grids = [
-            self._training.grid_log_density(len(net.centre_bias), points[first:last])
-            for first, last in pairwise(starts.tolist())
-        ]
-        return torch.from_numpy(np.stack(grids)).float().to(batch["image"].device)
+        own = self.judge.relative(np.array([sample]))[0]
+        return self._training.grid_log_density(len(net.centre_bias), own).astype(np.float32)
 
     def _sigma(self, batch: Batch, i: int) -> tuple[float, float]:
         """Return sigma (x, y) in pixels of the batch: an image's own pixels were stretched."""
@@ -265,30 +281,3 @@ def _own(batch: Batch, i: int) -> Array:
     points: Any = batch.fields[FIXATIONS]
     rows = points.values[points.starts[i] : points.starts[i + 1], :2]
     return np.asarray(rows.double().cpu().numpy())
-
-
-def soft_map(points: Tensor, height: int, width: int, sigma: tuple[float, float]) -> Tensor:
-    """Return the blurred map (H, W) of fixations (n, 2), sum 1: Gaussians at their pixels."""
-    axes = []
-    for places, length, spread in zip(points.T, (width, height), sigma, strict=True):
-        distance = torch.arange(length, device=points.device) - places.floor()[:, None]
-        axes.append(torch.exp(-0.5 * (distance / spread) ** 2))
-    blurred = axes[1].T @ axes[0]
-    return blurred / blurred.sum()
-
-
-def bias_entropy(net: Net, images: Tensor, with_centre_bias: bool = True) -> Tensor:
-    """Return the entropy in nats of the mean density over images that show nothing.
-
-    The densities are averaged, not their logarithms: what an observer of any of them would see.
-    The network judges as in evaluation and keeps its mode; gradients flow to its weights.
-    """
-    module: Any = net
-    training = module.training
-    module.eval()
-    try:
-        log_density = net(images, None, with_centre_bias)
-    finally:
-        module.train(training)
-    mean = torch.logsumexp(log_density.float(), dim=0) - math.log(len(images))
-    return -(mean.exp() * mean).sum()

@@ -92,6 +92,35 @@ def test_points_stay_inside_in_single_precision(tmp_path: Path) -> None:
         assert (points.values[:, :2].numpy() < np.array(batch["image"].shape[:1:-1])).all()
 
 
+@pytest.mark.parametrize("engine", ["host", "dali"])
+def test_image_points_and_map_move_together(tmp_path: Path, engine: str) -> None:
+    """A map of half the size has its marks where the points are, mirrored and stretched alike."""
+
+    class Mapped(ImagePoints):
+        def fields(self) -> dict[str, Field]:
+            marks = Field(kind="map", dtype="uint8", shape=(None, None, 1), scale=1 / 255)
+            return {**super().fields(), "map": marks}
+
+        def one(self, i: int) -> dict[str, Any]:
+            sample = super().one(i)
+            height, width = sample["image"].shape[:2]
+            marks = sample["image"][..., :1].reshape(height // 2, 2, width // 2, 2, 1).max((1, 3))
+            return sample | {"map": marks}
+
+    stages = (Flip(horizontal=0.5, vertical=0.5), *TWO_SIZES, Normalise(field="map"))
+    dataset = built(Mapped(), tmp_path / "mapped")
+    seen = 0
+    for batch in loaders(dataset, 1, engine=engine, stages=stages, epochs=4)[0]:
+        points: Any = batch.fields["points"]
+        assert batch["map"].shape[-2:] == tuple(side // 2 for side in batch["image"].shape[-2:])
+        for i in range(len(batch)):
+            for x, y in points.values[points.starts[i] : points.starts[i + 1], :2].tolist():
+                assert batch["image"][i, 0, int(y), int(x)] > 0.2
+                assert batch["map"][i, 0, int(y / 2), int(x / 2)] > 0.2
+                seen += 1
+    assert seen > 2 * N
+
+
 def test_codes_are_of_all_outputs() -> None:
     """Of two fields each may set samples apart; a pitch counts, not the stored size alone."""
     image: dict[str, Any] = {"kind": "image", "dtype": "uint8", "shape": (None, None, 3)}

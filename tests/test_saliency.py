@@ -23,7 +23,8 @@ from loaders import Batch, Dataset, Loader, World
 from models import Input
 from tasks import evaluate, load
 from tasks.metrics.centre import CentreBias
-from tasks.saliency import Task, bias_entropy, soft_map
+from tasks.saliency import Task
+from tasks.stimuli.densities import bias_entropy, soft_map
 
 SIZE = "96x128"
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

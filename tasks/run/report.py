@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ from tasks import Evaluation, Net, Task, pictures
 from tasks.run import Run
 
 Array = npt.NDArray[Any]
+
+# A loss that falls to less than this part is drawn on a logarithmic axis.
+LOG_RANGE = 3
 
 
 def origin(run: Run, split: str, fingerprint: str) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def curves(run: Run, task: Task, facts: Mapping[str, Any]) -> Path:
         if lines:
             axes.legend()
     drawn = [value for line in left.lines for value in np.asarray(line.get_ydata()).tolist()]
-    if drawn and min(drawn) > 0:
+    if drawn and min(drawn) > 0 and max(drawn) > LOG_RANGE * min(drawn):
         left.set_yscale("log")
     path = run.folder / "figures" / "curves.png"
     path.parent.mkdir(exist_ok=True)
@@ -123,9 +127,12 @@ def write(run: Run, task: Task, net: Net, judged: Evaluation, **loading: Any) ->
     summary: dict[str, Any] = {"figures": judged.figures, "origin": facts}
     summary |= {"wait_share": wait_share(run), "last_step": steps[-1] if steps else {}}
     values = write_values(run, task.dataset, judged)
+    table = run.folder / "figures" / "table.txt"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text(f"{task.table(judged.figures)}\n\n{json.dumps(facts, indent=1)}\n")
     drawn = curves(run, task, facts)
     shown = pictures(task, net, judged.split, **loading)
-    paths = {"values": values, "curves": drawn}
+    paths = {"table": table, "values": values, "curves": drawn}
     if shown:
         target = run.folder / "figures" / "panels.png"
         paths["panels"] = save_picture(target, stack(list(shown.values())), facts)

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 HEIGHT_PX = 240  # of each picture in a panel
 TITLE_PX = 14
 STRENGTH = 0.6  # of the colours over the picture
-DOT_PX = 3
+DOT_PX, DOT = 3, (255, 230, 0)
 
 
 def picture(image: Tensor, normalised: Any) -> Array:
@@ -41,29 +41,32 @@ def overlay(image: Array, density: Array) -> Array:
 
 def panel(image: Array, points: Array, densities: Mapping[str, Array]) -> Array:
     """Return stimulus | its fixations (n, 2) | each density over it, side by side with titles."""
-    tiles = {"stimulus": image, f"{len(points)} fixations": dotted(image, points)}
-    tiles |= {
-        f"{name}, blurred" if name == "fixations" else name: overlay(image, density)
-        for name, density in densities.items()
-    }
     width = round(HEIGHT_PX * image.shape[1] / image.shape[0])
+    small = _resized(image, width)
+    tiles = {"stimulus": small}
+    tiles[f"{len(points)} fixations"] = dotted(small, points * (HEIGHT_PX / image.shape[0]))
+    tiles |= {name: overlay(small, _resized(density, width)) for name, density in densities.items()}
     sheet = Image.new("RGB", (len(tiles) * (width + 4) - 4, HEIGHT_PX + TITLE_PX), "white")
     draw = ImageDraw.Draw(sheet)
     for place, (title, tile) in enumerate(tiles.items()):
         left = place * (width + 4)
-        small = Image.fromarray(tile).resize((width, HEIGHT_PX), Image.Resampling.BILINEAR)
-        sheet.paste(small, (left, TITLE_PX))
+        sheet.paste(Image.fromarray(tile), (left, TITLE_PX))
         draw.text((left, 1), title, "black")
     return np.asarray(sheet)
 
 
+def _resized(picture: Array, width: int) -> Array:
+    """Return a picture (H, W) or (H, W, 3) at the size of a tile."""
+    way = cv2.INTER_AREA if picture.shape[0] > HEIGHT_PX else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, HEIGHT_PX), interpolation=way))
+
+
 def dotted(image: Array, points: Array) -> Array:
-    """Return an image with a dot at each fixation (n, 2), as large in each panel."""
+    """Return an image with a dot at each fixation (n, 2)."""
     drawn = image.copy()
-    radius = max(1, round(DOT_PX * image.shape[0] / HEIGHT_PX))
-    for x, y in points.astype(int).tolist():
-        cv2.circle(drawn, (x, y), radius + 1, (0, 0, 0), -1, cv2.LINE_AA)
-        cv2.circle(drawn, (x, y), radius, (255, 230, 0), -1, cv2.LINE_AA)
+    for x, y in points.round().astype(int).tolist():
+        cv2.circle(drawn, (x, y), DOT_PX, (0, 0, 0), -1, cv2.LINE_AA)
+        cv2.circle(drawn, (x, y), DOT_PX - 1, DOT, -1, cv2.LINE_AA)
     return drawn
 
 
