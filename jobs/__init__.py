@@ -1,0 +1,1 @@
+"""Jobs: what is above one run. `python -m jobs --help`."""

@@ -202,7 +202,9 @@ def test_report_says_how_to_do_it_again(tried: Tried) -> None:
     assert "study toy --seeds 1,2 --variants short,long" in report["command"]
     fingerprint = Run(tried.folder / "long-s1").facts()["fingerprint"]
     assert all(run["data"] == {"pairs/val": fingerprint} for run in report["runs"])
-    assert all("--steps" in run["command"] and "--seed" in run["command"] for run in report["runs"])
+    for run in report["runs"]:
+        (command,) = run["commands"]
+        assert f"--name toy/{run['run']}" in command and f"--seed {run['seed']}" in command
     assert {"torch", "numpy", "scipy"} <= report["versions"].keys()
 
 
@@ -345,6 +347,7 @@ def test_further_sets_are_judged_once(tried: Tried, tmp_path: Path) -> None:
     first = copy.study(*asked)
     assert first.exit_code == 0 and "short-s1 on other: evaluate other" in first.output
     short = next(run for run in copy.report()["runs"] if run["run"] == "short-s1")
+    assert "tasks evaluate" in short["commands"][1] and "--data other" in short["commands"][1]
     # Both sets hold the same pictures.
     assert short["figures"]["other/val"] == pytest.approx(short["figures"]["pairs/val"])
     assert "short-s2 on other: not judged" in copy.report()["missing"]
