@@ -26,6 +26,7 @@ NAMES = {
     "w1-raw": ("photos", "raw"),
     "w2": ("pairs", ""),
     "w3": ("digits", ""),
+    "w4": ("stimuli", ""),
     "own": ("own", ""),
 }
 # What `all` means: own needs a set and a recipe of the user's.

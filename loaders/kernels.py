@@ -113,7 +113,7 @@ def _line(src: Array, first: int, step: int, a: float, b: float, out: Array) -> 
 
 
 @compiled
-def _line_rgb(
+def line_rgb(
     src: Array, first: int, step: int, scale: Array, bias: Array, r: Array, g: Array, b: Array
 ) -> None:
     """Write the three planes of one line in one pass over its pixels."""
@@ -141,7 +141,7 @@ def _store_line(
     # Sliced to one row a plane here: only such a slice is known to be contiguous.
     if out.shape[0] == 3:
         r, g, b = out[0, y, x : x + n], out[1, y, x : x + n], out[2, y, x : x + n]
-        _line_rgb(src, first, step, scale, bias, r, g, b)
+        line_rgb(src, first, step, scale, bias, r, g, b)
     else:
         for c in range(out.shape[0]):
             _line(src, first + c, step, scale[c], bias[c], out[c, y, x : x + n])

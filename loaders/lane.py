@@ -41,6 +41,11 @@ class Lane:
         if self.is_gpu:
             torch.cuda.current_stream(self.device).wait_event(self._sent[slot])
 
+    def finish(self) -> None:
+        """Wait until the training stream has used all that it was handed."""
+        if self.is_gpu:
+            torch.cuda.current_stream(self.device).synchronize()
+
     def release(self, slot: int) -> None:
         """Note the training stream's last use of the slot."""
         if self.is_gpu:

@@ -274,6 +274,10 @@ class Loader:
     def close(self) -> None:
         """Stop the threads and close the files; an iteration that is not finished ends."""
         self._end(self._reading)
+        # The two know each other: buffers would wait for the garbage collector.
+        self._reading = None
+        self._lane.finish()
+        self._kept.clear()
         self.engine.close()
         if self._ahead is not None:
             self._ahead.close()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataprep.compiled import compiled
+from loaders.kernels import line_rgb
 from loaders.lanes import FEW, PIXEL_BYTES, dot, dot_few
 
 Array = npt.NDArray[Any]
@@ -94,6 +95,15 @@ def _table(
         first[to] = low
         most = max(most, high - low)
     return most
+
+
+@compiled
+def _is_one_row(weights: Array) -> bool:
+    """Tell whether the first of these weights is all."""
+    for k in range(1, len(weights)):
+        if weights[k] != 0.0:
+            return False
+    return bool(weights[0] == 1.0)
 
 
 @compiled
@@ -198,17 +208,28 @@ def resample(
     _table(kind, box[0], box[2], place[2], (code & 2) != 0, rows, weights[0, :height])
     taps = _table(kind, box[1], box[3], place[3], (code & 1) != 0, columns, weights[1, :width])
     most = weights.shape[2]
+    # Columns that are only moved or mirrored: no sums along the line. (Images that already have one
+    # of the two sides asked for, most of MIT1003 say, take less than a third of the time.)
+    left, step = int(box[1]), -3 if code & 1 else 3
+    is_moved = box[1] == left and left >= 0 and box[3] == width and left + width <= place[3]
+    is_moved = is_moved and channels == 3 and kind != 0
+    left = 3 * (left + width - 1 if code & 1 else left)
     # Dot products read beyond the line's end and weigh that 0; NaN left there would come through.
     line[count : count + (max(taps, FEW) + 1) * channels] = 0.0
     for y in range(height):
         seen = min(most, place[2] - rows[y])
         if kind == 0:
             seen = 1
-        _column(src, place[0] + rows[y], begin, begin + count, seen, weights[0, y], line[:count])
+        top, r, g, b = place[0] + rows[y], out[0, y], out[min(1, channels - 1), y], out[-1, y]
+        if is_moved and _is_one_row(weights[0, y, :seen]):
+            line_rgb(src[top], begin + left, step, scale, bias, r, g, b)
+            continue
+        _column(src, top, begin, begin + count, seen, weights[0, y], line[:count])
+        if is_moved:
+            line_rgb(line, left, step, scale, bias, r, g, b)
+            continue
         if channels == 3 and kind != 0:  # nearest reads one pixel: even 0 × NaN would show
-            _along_rgb(
-                line, columns, weights[1], taps, scale, bias, out[0, y], out[1, y], out[2, y]
-            )
+            _along_rgb(line, columns, weights[1], taps, scale, bias, r, g, b)
             continue
         for c in range(channels):
             _along(

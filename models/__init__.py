@@ -112,7 +112,10 @@ def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
     @torch.no_grad()
     def update(averaged: Any, current: Any, count: Any) -> None:
         share = 1 - min(decay, (1 + float(count)) / (10 + float(count)))
-        torch._foreach_lerp_(list(averaged), list(current), share)
+        if not averaged[0].is_floating_point():  # torch passes one type at a time
+            torch._foreach_copy_(list(averaged), list(current))  # the counts of batch norms
+        else:
+            torch._foreach_lerp_(list(averaged), list(current), share)
 
     return update
 

@@ -249,7 +249,7 @@ class Blur(nn.Module):
         columns = torch.arange(-reach, side + reach, device=sigma.device)  # with the replicated
         distance = (columns - rows[:, None]).abs()
         weights = torch.exp(-0.5 * (distance / sigma) ** 2)
-        # Less 1e-3, or a whole number of cells would become one more by a rounding of the logarithm.
+        # Less 1e-3: rounding of the logarithm must not turn a whole number of cells into one more.
         weights = weights * (distance <= torch.ceil(TRUNCATE * sigma.detach() - 1e-3))
         weights = weights / weights.sum(1, keepdim=True)
         before, inside, after = torch.split(weights, [reach, side, reach], dim=1)

@@ -30,7 +30,7 @@ WORKLOADS = {
     "w2": ("nostall", "npy"),
 }
 # Their own tests run them.
-OTHERS = ("w3", "own")
+OTHERS = ("w3", "w4", "own")
 PEERS = {"torchvision": "torchvision", "dali-file": "nvidia.dali", "decode": "simplejpeg"}
 
 
@@ -211,7 +211,7 @@ def test_every_contestant_is_listed(name: str, module: Callable[[str], Any]) -> 
 def test_all_means_every_workload_that_needs_no_set_of_the_user(
     module: Callable[[str], Any],
 ) -> None:
-    assert module("suite").names("all") == ["w1", "w1-short", "w1-raw", "w2", "w3"]
+    assert module("suite").names("all") == ["w1", "w1-short", "w1-raw", "w2", "w3", "w4"]
     assert module("suite").names("w2,w1,w2") == ["w2", "w1"]
     unknown = CliRunner().invoke(module("loader").main, ["--work", "w1,w9"])
     assert unknown.exit_code == 2 and "w9" in unknown.output and "own, all" in unknown.output

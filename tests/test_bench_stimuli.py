@@ -333,7 +333,7 @@ def test_maps_of_other_images_are_refused(
     images, maps = next(iter(module("stimuli.torch_peers").maps(work, {"workers": 0})))
     assert judge(workload, work, (images, maps))["samples"] == BATCH
     for wrong in (maps.roll(1, 0), maps * 0, maps.flip(2)):
-        with pytest.raises(ValueError, match="a map is .* from that of its image"):
+        with pytest.raises(ValueError, match=r"a map is .* from that of its image"):
             judge(workload, work, (images, wrong))
     with pytest.raises(ValueError, match="maps are"):
         judge(workload, work, (images, maps[:, 0]))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 from toys import Labelled, built
+
+from loaders import Loader
+from loaders.stages import Normalise
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -35,3 +40,19 @@ def test_program_ends_with_its_own_exit_code(
         )
         assert done.returncode == code, done.stderr.decode()
         assert b"terminate called" not in done.stderr
+
+
+def test_a_closed_loader_leaves_no_memory(tmp_path: Path) -> None:
+    """Its buffers go with the last reference: each validation of a long run opens a loader."""
+    dataset = built(Labelled(), tmp_path / "labels")
+    gc.disable()
+    try:
+        loader = Loader(dataset, stages=(Normalise(field="image"),), epochs=1, global_batch_size=4)
+        for batch in loader:
+            assert len(batch) == 4
+        loader.close()
+        gone = [weakref.ref(one) for one in (loader, loader.engine)]
+        del loader, batch
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()

@@ -264,3 +264,30 @@ def test_poisoned_memory_does_not_matter() -> None:
         )
         assert child.returncode == 0, child.stderr[-2000:]
         assert child.stdout.strip() == fingerprint()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("kind", ["linear", "cubic"])
+@pytest.mark.parametrize("height", [40, 31, 70])
+@pytest.mark.parametrize("code", range(4))
+def test_columns_that_are_only_moved(dtype: Any, kind: str, height: int, code: int) -> None:
+    """They take a way of their own; a box a millionth of a pixel aside takes the common one."""
+    image = noise(8, 60, 64, 3, dtype)
+    place, box = (3, 5, 50, 55), np.array([4.0, 7.0, 40.0, 33.0])
+    found = resized(image, (height, 33), kind, box, place, code)
+    beside = resized(image, (height, 33), kind, box + [0, 1e-6, 0, 0], place, code)
+    np.testing.assert_allclose(found, beside, rtol=2e-5, atol=2e-6 * float(image.max()))
+    if height == 40:  # nothing is resampled at all: to the last bit
+        inside = image[7:47, 12:45].astype(np.float32)
+        np.testing.assert_array_equal(found, turned(inside, code))
+
+
+@pytest.mark.parametrize("left", [0.0, 31.0])
+def test_moved_columns_end_with_the_place(left: float) -> None:
+    """A box that reaches the border of what may be seen, and one beyond it."""
+    image = noise(9, 20, 64, 3)
+    inside = resized(image, (20, 33), box=(0, left, 20, 33), place=(0, 0, 20, 64))
+    np.testing.assert_array_equal(inside, image[:, int(left) : int(left) + 33])
+    beyond = resized(image, (20, 33), box=(0, left, 20, 33), place=(0, 0, 20, int(left) + 20))
+    np.testing.assert_array_equal(beyond[:, :20], image[:, int(left) : int(left) + 20])
+    assert np.isfinite(beyond).all()

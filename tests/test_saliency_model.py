@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 import models
 from dataprep import flags
 from models.saliency import RECIPES, Blur, FeatureLayer, Saliency, build
 
-timm = pytest.importorskip("timm")
 TINY = "test_resnet"  # one of those that timm keeps for tests: 0.5 M weights, batch norm
 SMALL = {"backbone": TINY, "pretrained": False, "sigma": 1.0, "grid": 16}
 
@@ -84,6 +78,10 @@ def test_parameters_of_the_readout() -> None:
     assert sum(net.backbone.channels) == 2048
     learnt = sum(p.numel() for p in net.parameters() if p.requires_grad)
     assert learnt == 2048 * 10 + 2811 + 2 == 23_293
+    norms = [m for m in [*net.saliency, *net.selection] if isinstance(m, nn.GroupNorm)]
+    assert [(m.num_groups, m.num_channels, m.eps) for m in norms] == [
+        (1, width, 1e-12) for width in (8, 16, 1, 128)
+    ]
 
 
 def test_padding_adds_nothing_but_a_border() -> None:
@@ -126,8 +124,8 @@ def test_tuned_backbone() -> None:
     gradients = [p.grad for p in net.backbone.parameters()]
     assert all(gradient is not None for gradient in gradients)  # DDP wants no unused ones
     assert gradients[0].abs().sum() > 0
-    changed = [k for k, v in net.backbone.state_dict().items() if not torch.equal(v, before[k])]
-    assert any("running_mean" in key for key in changed)
+    after = net.backbone.state_dict()
+    assert any("mean" in k and not torch.equal(v, before[k]) for k, v in after.items())
     assert not net.eval().backbone.training and net.train().backbone.training
 
 
@@ -140,7 +138,7 @@ def test_centre_bias_is_the_first_prediction() -> None:
     """With weight 1 and a readout that says nothing, as it is built; without it, uniform."""
     net, given = build(**SMALL), bias(2, 97, 131)
     torch.testing.assert_close(net(pictures(), given), given, rtol=0, atol=1e-5)
-    uniform = torch.full((2, 97, 131), -float(np.log(97 * 131)))
+    uniform = -torch.full((2, 97, 131), 97 * 131.0).log()
     torch.testing.assert_close(net(pictures()), uniform)  # until it is filled
     net.fill_centre_bias(bias(16, 16) + 3)
     torch.testing.assert_close(net.centre_bias, bias(16, 16))
@@ -156,7 +154,6 @@ def test_centre_bias_is_weighted_and_optional() -> None:
         net.centre_bias_weight.fill_(0.4)
     want = (alone + 0.4 * given).flatten(1).log_softmax(1).view_as(alone)
     torch.testing.assert_close(net(pictures(), given), want)
-    assert not torch.allclose(alone, want, atol=0.1)
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(15, 16), torch.full((16, 16), -torch.inf)])
@@ -174,8 +171,9 @@ def test_relative_coordinates() -> None:
     for image in (pictures(), pictures(1, 131, 98)):
         density = net(image)[0].exp().detach()
         assert 0.9 < density[:, : density.shape[1] // 2].sum() < 1.001
-        rows = density.sum(1)
-        assert rows.max() / rows.min() == pytest.approx(1, abs=1e-4)
+        assert density.sum(1).max() / density.sum(1).min() < 1.0001
+        given = build(**SMALL)(image, half.log()[None].expand(len(image), -1, -1))
+        torch.testing.assert_close(given[0].exp(), density)
 
 
 def test_autocast() -> None:
@@ -211,14 +209,6 @@ def test_feature_layer_equals_its_definition() -> None:
     resized = [F.interpolate(x, size=(16, 20), mode="bilinear") for x in levels]
     scaled = torch.cat(resized, 1) * layer.scale[:, None, None] + layer.shift[:, None, None]
     torch.testing.assert_close(layer([fine, coarse], (16, 20)), F.softplus(layer.conv(scaled)))
-
-
-def test_layer_norms_are_over_channels_and_places() -> None:
-    net = small()
-    norms = [m for m in net.modules() if isinstance(m, nn.GroupNorm)]
-    assert [(m.num_groups, m.num_channels, m.eps) for m in norms] == [
-        (1, width, 1e-12) for width in (8, 16, 1, 128)
-    ]
 
 
 @pytest.mark.parametrize("sigma", [0.6, 2.0, 8.0])
@@ -260,176 +250,6 @@ def test_normalised_once(name: str) -> None:
     theirs = net.backbone.net(transform(Image.fromarray(pixels))[None])
     for a, b in zip(levels, theirs, strict=True):
         torch.testing.assert_close(a, b.detach(), rtol=1e-4, atol=1e-4)
-    assert wants.multiple_of == 1 and wants.size is None
-
-
-@pytest.fixture(scope="module")
-def classifier() -> nn.Module:
-    torch.manual_seed(3)
-    net: nn.Module = timm.create_model(TINY).eval()
-    for module in net.modules():  # statistics that a new network does not have
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean)
-    return net
-
-
-def write(state: dict[str, Tensor], path: Path, wrap: str) -> str:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        save_file(state, path)
-    else:
-        torch.save({wrap: state, "epoch": 3} if wrap else state, path)
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "wrap"),
-    [("a.pth", ""), ("a.pth", "state_dict"), ("a.pth", "model"), ("a.safetensors", "")],
-)
-def test_weights_of_a_file(name: str, wrap: str, classifier: nn.Module, tmp_path: Path) -> None:
-    net = small(pretrained=write(classifier.state_dict(), tmp_path / name, wrap), downsample=1)
-    facts: Any = classifier
-    image = pictures(2, 64, 96)
-    with torch.no_grad():
-        theirs = facts.forward_intermediates(image, indices=(-2, -1), intermediates_only=True)
-    for a, b in zip(net.features(image), theirs, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-class Runs:
-    """A pickle that writes a file when it is read."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.target,)
-
-
-def test_files_that_do_not_do(classifier: nn.Module, tmp_path: Path) -> None:
-    state = classifier.state_dict()
-    first = next(iter(state))
-    short = {k: v for k, v in state.items() if not k.startswith("layer3")}
-    bent = state | {first: torch.zeros(1, 2)}
-    other = timm.create_model("test_vit").state_dict()
-    torch.save({"state_dict": Runs(tmp_path / "ran")}, tmp_path / "code.pth")
-    (tmp_path / "old.pth").write_bytes(pickle.dumps(Runs(tmp_path / "ran")))
-    (tmp_path / "text.pth").write_text("hello")
-    whole = Path(write(state, tmp_path / "whole.safetensors", ""))
-    (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-100])
-    torch.save([1, 2], tmp_path / "list.pth")
-    cases = {
-        str(tmp_path / "none.pth"): "no file of weights",
-        "": "no file of weights",
-        write(short, tmp_path / "short.pth", ""): r"test_resnet: layer3\.\S+ is missing",
-        write(bent, tmp_path / "bent.pth", ""): rf"{first} is \(1, 2\), not \(",
-        write(other, tmp_path / "other.pth", ""): f"{first} is missing",
-        **{
-            str(tmp_path / name): "not plain weights"
-            for name in ("code.pth", "old.pth", "text.pth", "cut.safetensors", "list.pth")
-        },
-    }
-    for path, message in cases.items():
-        with pytest.raises(ValueError, match=message) as error:
-            build(**SMALL | {"pretrained": path})
-        assert "\n" not in str(error.value) and path in str(error.value)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize(
-    ("net", "message"),
-    [
-        ({"backbone": "densenet-201"}, "no network 'densenet-201'; near: .*densenet201"),
-        ({"backbone": "hf-hub:timm/resnet18"}, "timm has no network"),
-        ({"backbone": "test_resnet.nonsense"}, "Invalid pretrained tag"),
-        ({"levels": (5,)}, "test_resnet has feature levels 0 to 4, not"),
-        ({"levels": ()}, "feature levels 0 to 4"),
-        ({"backbone": "mixer_s32_224"}, "no features of images of any size: Input height"),
-        ({"downsample": 0}, "downsample must be above 0, not 0"),
-        ({"sigma": -1.0}, "sigma must be above 0"),
-    ],
-)
-def test_bad_arguments(net: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
-        build(**SMALL | net)
-    assert "\n" not in str(error.value)
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-
-
-@pytest.mark.usefixtures("offline")
-def test_no_network() -> None:
-    """One line that says what to do; a net to be filled from a checkpoint needs none."""
-    with pytest.raises(ValueError, match=r"weights of test_resnet: .*pretrained=FILE.*=false") as e:
-        build(**SMALL | {"pretrained": True})
-    assert "\n" not in str(e.value)
-    assert models.build("saliency", blank=True, **SMALL | {"pretrained": True}).training
-    assert models.build("shufflemixer", blank=True, scale=2, width=16, blocks=1).training
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of a model hub as its client asks for: one file of one network."""
-
-    weights: bytes
-
-    def do_HEAD(self) -> None:
-        self.answer(b"")
-
-    def do_GET(self) -> None:
-        self.answer(self.weights)
-
-    def answer(self, body: bytes) -> None:
-        known = "test_resnet" in self.path and self.path.endswith("model.safetensors")
-        self.send_response(200 if known else 404)
-        self.send_header("Content-Length", str(len(self.weights) if known else 0))
-        self.send_header("ETag", '"weights-1"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("X-Error-Code", "EntryNotFound")
-        self.end_headers()
-        self.wfile.write(body if known else b"")
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def hub(classifier: nn.Module, tmp_path: Path) -> Iterator[str]:
-    Hub.weights = Path(write(classifier.state_dict(), tmp_path / "a.safetensors", "")).read_bytes()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_download(hub: str, classifier: nn.Module, tmp_path: Path) -> None:
-    """With timm's and the hub's own code; only the address is another (read at its import)."""
-    script = (
-        "import torch; from models.saliency import build; from pathlib import Path\n"
-        f"net = build(backbone='{TINY}')\n"
-        f"torch.save(net.backbone.state_dict(), {str(tmp_path / 'got.pt')!r})\n"
-        "try: build(backbone='test_vit')\n"
-        "except ValueError as error: print(error)"
-    )
-    address = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "NO_PROXY": "*", "no_proxy": "*"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | address | {"HF_HUB_OFFLINE": "0"},
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    got = torch.load(tmp_path / "got.pt", weights_only=True)
-    want = {f"net.{key}": value for key, value in classifier.state_dict().items()}
-    assert set(want) - set(got) == {"net.fc.weight", "net.fc.bias"}
-    assert all(torch.equal(value, want[key]) for key, value in got.items())
-    assert done.stdout.count("\n") == 1 and "cannot get weights of test_vit" in done.stdout
 
 
 def test_state_round_trip(tmp_path: Path) -> None:
@@ -443,6 +263,19 @@ def test_state_round_trip(tmp_path: Path) -> None:
     assert torch.equal(net(pictures()), again(pictures()))
 
 
+def test_averaged_weights() -> None:
+    """Batch norms bring counts, which are whole numbers: copied, not averaged."""
+    net = small(tuned=True)
+    averaged = AveragedModel(net, multi_avg_fn=models.averaging(0.5), use_buffers=True)
+    for _ in range(3):
+        net(pictures())
+        averaged.update_parameters(net)
+    key = "backbone.net.layer1.0.bn1"
+    assert averaged.module.get_buffer(f"{key}.num_batches_tracked") == 3
+    mean = averaged.module.get_buffer(f"{key}.running_mean")
+    assert mean.any() and not torch.equal(mean, net.get_buffer(f"{key}.running_mean"))
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes(name: str) -> None:
     recipe = RECIPES[name]
@@ -450,12 +283,6 @@ def test_recipes(name: str) -> None:
     assert isinstance(net, Saliency) and (recipe.task, recipe.seed) == ("saliency", 42)
     assert set(recipe.task_options) <= {"size", "entropy_weight", "entropy_every"}
     assert flags.typed(recipe.net, build) == dict(recipe.net)
-
-
-def test_settings_as_typed() -> None:
-    typed = flags.typed(["pretrained=false", "levels=2,-1", "backbone=resnet18"], build)
-    assert typed == {"pretrained": False, "levels": (2, -1), "backbone": "resnet18"}
-    assert flags.typed(["pretrained=a.pth"], build) == {"pretrained": "a.pth"}
 
 
 @pytest.mark.parametrize("name", ["saliency", "saliency_entropy"])
@@ -471,4 +298,3 @@ def test_rate_ends_where_promised(name: str) -> None:
 def test_entropy_term_acts_often() -> None:
     options = RECIPES["saliency_entropy"].task_options
     assert options["entropy_weight"] == 1.0 and 25 * 29 // options["entropy_every"] > 100
-    assert "entropy_weight" not in RECIPES["saliency"].task_options

@@ -114,9 +114,8 @@ def _check(path: str, name: str, whole: nn.Module) -> None:
     try:
         state = load_state_dict(path)  # tensors only: never runs what a pickle asks for
     except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
-        raise ValueError(
-            f"{path}: not plain weights (a file that would run code is refused): {_line(error)}"
-        ) from error
+        why = "not plain weights, or cut short (a file that would run code is refused)"
+        raise ValueError(f"{path}: {why}") from error
     facts: Any = whole
     heads = facts.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else heads
@@ -131,4 +130,4 @@ def _check(path: str, name: str, whole: nn.Module) -> None:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
