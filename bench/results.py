@@ -31,7 +31,9 @@ FOLDER = ROOT / "bench" / "results"
 PACKAGES = (
     "ffcv",
     "grain",
+    "h5py",
     "litdata",
+    "lmdb",
     "mosaicml-streaming",
     "numba",
     "numpy",
@@ -41,6 +43,7 @@ PACKAGES = (
     "opencv-python-headless",
     "pillow",
     "scikit-learn",
+    "scipy",
     "simplejpeg",
     "spdl",
     "timm",
@@ -72,11 +75,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
-    return (
-        facts
-        | ({"gpu": card} if (card := gpu()) else {})
-        | ({"gpu": found} if (found := gpu()) else {})
-    )
+    return facts | ({"gpu": card} if (card := gpu()) else {})
 
 
 def _version(name: str) -> str:

@@ -183,10 +183,31 @@ def _bold(name: str) -> str:
     return f"**{name}**" if name.startswith(("nostall", "loader")) else name
 
 
+def fixation_metrics(facts: Facts) -> Table:
+    """Return the table of bench/fixation_metrics.py."""
+    images = facts["work"]["images"]
+    head = ["contestant", "images/s (min-max)", "CPU ms", f"{images:,} images take", "MB"]
+    rows = []
+    for name, own in facts["contestants"].items():
+        rows.append(
+            [
+                _bold(name),
+                _rate(own["images_per_s"]),
+                short(own["cpu_ms_per_image"]),
+                f"{own['extrapolated_s']['median'] / 60:.1f} min",
+                f"{own['peak_mb']['median']:,.0f}",
+                short(own["nostall_times_faster"]),
+                short(own["nostall_times_less_cpu"]),
+            ]
+        )
+    return [*head, "nostall-1 is × wall", "× CPU"], rows
+
+
 TABLES: dict[str, Callable[[Facts], Table]] = {
     "accelerators": accelerators,
     "cold": cold,
     "decode": decode,
+    "fixation_metrics": fixation_metrics,
     "loader": loader,
     "plan": plan,
     "step": step,
