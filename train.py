@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from tasks.run.log import Log, peak_memory
 from tasks.run.restore import recipe_of
 from tasks.run.selection import Scored, gather, select
 from tasks.run.signals import Asked
+from tasks.run.window import Measured, Window
 
 
 class Trainer:
@@ -123,35 +123,25 @@ class Trainer:
             self._finish()
 
     def _steps(self) -> None:
-        began, waited, since, first = time.perf_counter(), 0.0, self.step, self.step
-        batches = iter(self.loader)
-        window: dict[str, list[Tensor]] = {}  # the loss and its terms since the last log line
+        batches, window, first = iter(self.loader), Window(self.loader), self.step
         while self.step < self.steps:
             batch = next(batches)
             if self.step == first:  # start-up, not waiting: threads begin, kernels are compiled
-                self.log.first_batch(time.perf_counter() - began, self.loader.facts())
-                began, waited = time.perf_counter(), self.loader.wait_s
-            for name, term in self._step(batch).items():
-                # Those of a skipped step would spoil the window's mean.
-                window.setdefault(name, []).append(term.nan_to_num())
+                self.log.first_batch(window.seconds, self.loader.facts())
+                window.start()
+            terms = self._step(batch)
+            window.add(min(batch.total, self.recipe.global_batch_size), terms)
             self.log.advance(self.step)
             if self.step % self.launch.log_every == 0 or self.step == self.steps:
-                spent = max(1e-9, time.perf_counter() - began)
-                done, wait = self.step - since, self.loader.wait_s - waited
-                speed = done * self.recipe.global_batch_size / spent
-                means = {name: torch.stack(terms).mean() for name, terms in window.items()}
-                self._log(batch, means, speed, wait / spent)
-                began, waited, since = time.perf_counter(), self.loader.wait_s, self.step
-                window = {}
-            paused = time.perf_counter()
+                self._log(batch, window.close())
             if self.stop:
                 break
             every = self.recipe.validate_every
-            if every and self.step % every == 0 and self.step < self.steps:
-                self.validate()
-            elif self.step % self.launch.checkpoint_every == 0:
-                self.save()
-            began += time.perf_counter() - paused  # speed and wait share are those of training
+            with window.paused():
+                if every and self.step % every == 0 and self.step < self.steps:
+                    self.validate()
+                elif self.step % self.launch.checkpoint_every == 0:
+                    self.save()
         batches.close()
 
     def _start(self) -> None:
@@ -255,15 +245,16 @@ class Trainer:
             raise ValueError(f"{why}; checkpoint saved (go on with --on-non-finite skip)")
         self.log.say(f"{why}; skipped, {self.skipped} so far")
 
-    def _log(self, batch: Batch, terms: Mapping[str, Tensor], speed: float, wait: float) -> None:
-        values = torch.stack([term.double() for term in terms.values()])
-        waits = torch.tensor([wait], dtype=torch.double, device=self.device)
+    def _log(self, batch: Batch, measured: Measured) -> None:
+        values = torch.stack([term.double() for term in measured.terms.values()])
+        waits = torch.tensor([measured.wait_share], dtype=torch.double, device=self.device)
         if self.world.size > 1:
             dist.all_reduce(values)
             dist.all_reduce(waits, dist.ReduceOp.MAX)  # the slowest rank holds up all others
-        facts = dict(zip(terms, values.tolist(), strict=True))
-        facts |= {"lr": self.optimiser.param_groups[0]["lr"], "samples_per_s": speed}
-        facts |= {"wait_share": float(waits), "memory_bytes": peak_memory(self.device)}
+        facts = dict(zip(measured.terms, values.tolist(), strict=True))
+        facts |= {"lr": self.optimiser.param_groups[0]["lr"], "seconds": measured.seconds}
+        facts |= {"samples_per_s": measured.samples_per_s, "wait_share": float(waits)}
+        facts |= {"memory_bytes": peak_memory(self.device)}
         bad = len(self.loader.quarantine.bad)
         facts |= {"skipped": self.skipped} if self.skipped else {}
         facts |= {"bad_samples": bad} if bad else {}
@@ -321,6 +312,7 @@ class Trainer:
         """Start from the weights of a checkpoint, ours or of the network's authors."""
         if not self.run.latest():
             models.initialise(self.net, load_checkpoint(path))
+            self.task.begin(self.recipe.train_split)  # of this set, not of the other run's
             if self.ema:
                 self.ema.module.load_state_dict(self.net.state_dict())
 

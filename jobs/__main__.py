@@ -16,7 +16,6 @@ from dataprep import flags
 from jobs import plan, report, results, settings, studies
 from jobs.plan import Plan
 from jobs.report import Report
-from jobs.results import Results
 from jobs.runner import Runner, works
 from jobs.study import Evaluation, Member, Options, Study
 from tasks.run.launch import Launch
@@ -200,8 +199,7 @@ def _report(
         if member.run.exists:
             member.check(needs_data=False)
     found = results.read(study, members, _command(planned, study, options))
-    missing = [*_missing(study, members, failed), *_stale(found)]
-    return report.write(out, planned, found, missing)
+    return report.write(out, planned, found, list(_missing(study, members, failed)))
 
 
 def _command(planned: Plan, study: Study, options: Options) -> str:
@@ -229,13 +227,6 @@ def _missing(study: Study, members: Sequence[Member], failed: Mapping[str, str])
             what = "not judged" if work.evaluation else "not trained to its end"
             why = failed.get(work.label)
             yield f"{work.label}: {what}" + (f" ({why})" if why else "")
-
-
-def _stale(found: Results) -> Iterator[str]:
-    for run in found.runs:
-        if run.is_stale(run.own):
-            path = run.values(run.own)
-            yield f"{path}: written after the run's report, so not compared sample by sample"
 
 
 def _show(written: Report, out: Path, failed: Mapping[str, str]) -> int:

@@ -1,7 +1,8 @@
 """What the runs of a study found, read from their folders.
 
-A place is "<set>/<split>". Per-sample figures lie in a run folder as `values-<set>-<split>.csv`
-with the header `id,key,<metric>…`.
+A place is "<set>/<split>". Per-sample figures lie in a run folder with the header
+`id,key,<metric>…`: `values-<set>-<split>.csv` of its training's last validation,
+`evaluation-<set>-<split>.csv` of each later one.
 """
 
 from __future__ import annotations
@@ -32,15 +33,10 @@ class Result:
     fingerprints: dict[str, str]
     evaluations: tuple[Evaluation, ...] = ()  # on further sets, of these weights
 
-    def is_stale(self, place: str) -> bool:
-        """True where samples of the own set were judged again since: maybe with other weights."""
-        report, values = self.member.run.folder / "report.json", self.values(place)
-        written = values.is_file() and values.stat().st_mtime_ns > report.stat().st_mtime_ns
-        return place == self.own and written
-
     def values(self, place: str) -> Path:
-        """Return the file of the figures of each sample."""
-        return self.member.run.folder / f"values-{place.replace('/', '-')}.csv"
+        """Return the file of the figures of each sample: by the training, or by an evaluation."""
+        kind = "values" if place == self.own else "evaluation"
+        return self.member.run.folder / f"{kind}-{place.replace('/', '-')}.csv"
 
 
 class Results:
@@ -88,7 +84,7 @@ class Results:
     def samples(self, variant: str, seed: int, place: str, metric: str) -> dict[str, float]:
         """Return key -> value of each sample; empty where no such figures were written."""
         for run in self.of(variant):
-            if run.member.seed == seed and place in run.figures and not run.is_stale(place):
+            if run.member.seed == seed and place in run.figures:
                 return per_sample(run.values(place)).get(metric, {})
         return {}
 

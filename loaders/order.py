@@ -223,6 +223,12 @@ class Order:
                 f"{self.rows} samples make no full batch of {self.batch}: choose last=fill or a"
                 " smaller batch"
             )
+        few = [len(rows) for rows in self._members if len(rows) < self.batch]
+        if few and self.last == "drop":
+            raise ValueError(
+                f"{sum(few)} of {self.rows} samples would never come: their groups are smaller than"
+                f" a batch of {self.batch}: choose last=fill"
+            )
         if isinstance(self.shuffle, Block) and self.groups is not None:
             raise ValueError("a block shuffle and groups exclude each other: groups read anywhere")
 

@@ -65,15 +65,28 @@ class Quarantine:
 
     def _other(self, keys: Keys, i: int, split: Any, groups: Array | None) -> int:
         """Return a good sample for one place of the batch."""
-        group = None
-        if groups is not None:
-            group = np.flatnonzero(groups == groups[split.find(keys.ids[i : i + 1])[0]])
         place = slice(i, i + 1)
         # Not the id: a replacement does not depend on which sample was bad.
         one = Keys(keys.seed, keys.epoch, keys.positions[place], np.zeros(1, np.int64), _SLOT)
+        if groups is not None:
+            rows = self._good_rows(keys.ids[place], split, groups)
+            return int(split[rows[one.integers(len(rows), 0)]][0])
         for number in range(_TRIES):
-            row = one.integers(len(split) if group is None else len(group), number)
-            sample = int(split[row if group is None else group[row]][0])
+            sample = int(split[one.integers(len(split), number)][0])
             if sample not in self.bad:
                 return sample
         raise DataError(split.path, "", f"no good sample in {_TRIES} draws: too many are bad")
+
+    def _good_rows(self, ids: Array, split: Any, groups: Array) -> Array:
+        """Return the good rows of a sample's group, so that the batch keeps its one size.
+
+        Where the whole group is bad, and with it each place of the batch, those of another one.
+        """
+        bad = split.find(np.fromiter(self.bad, np.int64))
+        good = np.ones(len(groups), bool)
+        good[bad[bad >= 0]] = False
+        if not good.any():
+            raise DataError(split.path, "", "no good sample is left")
+        own = groups == groups[split.find(ids)[0]]
+        chosen = own & good if (own & good).any() else good & (groups == groups[good.argmax()])
+        return np.flatnonzero(chosen)

@@ -125,7 +125,7 @@ class Saliency(nn.Module):
         self.inputs = {"image": Input(mean=extractor.mean, std=extractor.std)}
         self.tuned, self.downsample, self.stride = tuned, downsample, downsample * extractor.stride
         self.readout_cell, self.blur_cell = readout, blur
-        self.backbone = extractor.requires_grad_(tuned)
+        self.backbone = extractor.learning(tuned)
         self.read = FeatureLayer(extractor.channels, 8)
         self.saliency = nn.Sequential(*_layer(8, 16), *_layer(16, 1))
         last = nn.Conv2d(16, 1, 1, bias=False)
@@ -167,7 +167,8 @@ class Saliency(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return each level's features (B, C, h, w); the image is padded right and below."""
-        right, bottom = (-side % self.stride for side in (image.shape[-1], image.shape[-2]))
+        sides = image.shape[-1], image.shape[-2]
+        right, bottom = (-(-side // self.stride) * self.stride - side for side in sides)
         # A frozen backbone keeps nothing for a backward pass, unless the image itself asks for it.
         learns = torch.is_grad_enabled() and (self.tuned or image.requires_grad)
         with torch.set_grad_enabled(learns):

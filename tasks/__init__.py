@@ -85,6 +85,9 @@ class Task(ABC):
     def begin(self, split: str) -> None:  # noqa: B027
         """Give the network what it takes from the training split as a whole, before step 0."""
 
+    def recall(self, split: str) -> None:  # noqa: B027
+        """Hear what a trained network's own training split was, to judge it on the same set."""
+
     @abstractmethod
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:
         """Return the loss of one micro-batch.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +55,10 @@ def main() -> None:
 @click.argument("run", type=Path)
 @click.option("--data", help="another built set  [default: the run's own]")
 @click.option(
-    "--split", "splits", multiple=True, help="repeatable  [default: all but train and folds]"
+    "--split",
+    "splits",
+    multiple=True,
+    help="repeatable  [default: all but train; of folds the run's own]",
 )
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
 @tile_option
@@ -90,8 +93,10 @@ def evaluate(
     options = flags.pairs(task_options) | ({"tile": tile} if tile else {})
     dataset = Dataset(data or folder.facts()["recipe"]["data"], data_root)
     task, net = restore(folder, checkpoint, device, dataset, **options)
-    there = [name for name in task.dataset.manifest.splits if not name.startswith("fold")]
-    chosen = splits or [name for name in there if name != "train"]
+    recipe = folder.facts()["recipe"]
+    if dataset.manifest.fingerprint == folder.facts()["fingerprint"]:
+        task.recall(recipe["train_split"])
+    chosen = splits or _judged(dataset, recipe, folder.facts()["fingerprint"])
     if not chosen:
         raise ValueError(f"{task.dataset.folder} has a train split only: name it by --split")
     results = {}
@@ -103,12 +108,21 @@ def evaluate(
         left_out = f", {bad} bad ones left out" if bad else ""
         print(f"{task.dataset.manifest.name} {split}: {len(judged.ids)} samples{left_out}")
         print(task.table(judged.figures))
-        print(f"written: {report.write_values(folder, dataset, judged)}")
+        print(f"written: {report.write_values(folder, dataset, judged, 'evaluation')}")
     facts = report.origin(folder, ", ".join(results), task.dataset.manifest.fingerprint)
     facts["checkpoint"] = report.identity(checkpoint or folder.best())
     name = f"evaluation-{dataset.manifest.name}.json"
     path = folder.write_json(name, {"figures": results, "origin": facts})
     print(f"written: {path}")
+
+
+def _judged(dataset: Dataset, recipe: Mapping[str, Any], fingerprint: str) -> list[str]:
+    """Return the splits of a set that a run was not trained on."""
+    folds = recipe["train_split"] != "train"
+    if folds and dataset.manifest.fingerprint == fingerprint:
+        return [recipe["val_split"]]
+    named = dataset.manifest.splits
+    return [name for name in named if name != "train" and not name.startswith("fold")]
 
 
 @main.command()
@@ -156,7 +170,7 @@ def preview(model: str, out: Path, samples: int, data_root: str | None, **given:
     """
     recipe = recipe_of(model, given)
     dataset = Dataset(recipe.data, data_root)
-    net = models.build(models.recipes()[model][0], **recipe.net)
+    net = models.build(models.recipes()[model][0], blank=True, **recipe.net)
     task = tasks.load(recipe.task)(dataset, net, **recipe.task_options)
     task.check(recipe.train_split)
     loader = Loader(

@@ -40,7 +40,7 @@ FIXATIONS = "fixations"
 # Of these the mean over all fixations is reported as well, beside the one over images.
 PER_FIXATION = ("nll", "ll", "ig", "nss", "auc", "sauc")
 LEVELS = 16  # grey levels of the uniform images
-BIASES = 2048  # images whose centre bias is kept from epoch to epoch: 64 KB each
+BIASES = 1024  # images whose centre bias is kept from epoch to epoch: 256 KB each
 
 
 class Task(tasks.Task):
@@ -82,7 +82,7 @@ class Task(tasks.Task):
         self.entropy_weight, self.entropy_every = entropy_weight, entropy_every
         self.input: Any = net.inputs["image"]  # type: ignore[index]
         self._training: CentreBias | None = None
-        self._bias_without = lru_cache(BIASES)(self._without)
+        self._split, self._known = "", set[int]()
         self._mean_count = 1.0
         if dataset:
             dataset.chosen(("image", FIXATIONS))
@@ -110,16 +110,25 @@ class Task(tasks.Task):
 
     def begin(self, split: str) -> None:
         """Fit the centre bias of the training split, and hand it to the network."""
-        ids = np.asarray(self.dataset.split(split))
-        self._training = self.judge.centre_bias(ids)
-        self._mean_count = float(self.judge.counts(ids).mean())
+        self.recall(split)
+        assert self._training is not None
         net: Any = self.net
         grid = self._training.grid_log_density(len(net.centre_bias))
         net.fill_centre_bias(torch.from_numpy(grid).float())
 
+    def recall(self, split: str) -> None:
+        """Fit the centre bias of the split: its images get that of its other images."""
+        if self._training is not None and self._split == split:
+            return
+        ids = np.asarray(self.dataset.split(split))
+        self._training, self._split = self.judge.centre_bias(ids), split
+        self._known = set(ids.tolist())
+        self._mean_count = float(self.judge.counts(ids).mean())
+        self._bias_without = lru_cache(BIASES)(self._without)
+
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:
         """Return bit per fixation of each image, with the entropy term where it is due."""
-        log_density = net(batch["image"], self._others(batch))
+        log_density = net(batch["image"], self._biases(batch))
         nll = self._nll(log_density, batch)
         per_sample, terms = nll, {"nll": nll.detach()}
         if self.average == "fixation":
@@ -141,10 +150,12 @@ class Task(tasks.Task):
 
     def metrics(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return every metric for each image, beside those of centre bias and uniform."""
-        densities = net(batch["image"]).float().cpu().numpy()
+        densities = net(batch["image"], self._biases(batch)).float().cpu().numpy()
 
         def row(i: int) -> dict[str, float]:
             points, sigma = _own(batch, i), self._sigma(batch, i)
+            if not len(points):
+                raise self._empty(batch, i)
             return self.judge.row(int(batch.id[i]), densities[i], points, sigma)
 
         real = np.flatnonzero(batch.weight.cpu().numpy()).tolist()
@@ -206,7 +217,7 @@ class Task(tasks.Task):
 
     def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return stimulus | fixations | blurred fixations | prediction of the first images."""
-        densities = net(batch["image"][:4]).float().cpu().numpy()
+        densities = net(batch["image"], self._biases(batch))[:4].float().cpu().numpy()
         height, width = densities.shape[1:]
         shown = {}
         for i in range(len(densities)):
@@ -222,8 +233,7 @@ class Task(tasks.Task):
         points: Any = batch.fields[FIXATIONS]
         counts = _counts(points)
         if (counts == 0).any():
-            key = self.dataset.keys()[int(batch.id[int(counts.argmin())])]
-            raise DataError(self.dataset.folder, key, "has no fixation inside the image")
+            raise self._empty(batch, int(counts.argmin()))
         if self.target == "map":
             sums = self._cross_entropy(log_density, batch)
         else:
@@ -242,11 +252,18 @@ class Task(tasks.Task):
             sums.append((soft_map(points, *shape, self._sigma(batch, i)) * one).sum())
         return torch.stack(sums)
 
-    def _others(self, batch: Batch) -> Tensor | None:
-        """Return (B, G, G) the bias of the other training images; None: the network's own."""
-        if self._training is None:
+    def _empty(self, batch: Batch, i: int) -> DataError:
+        key = self.dataset.keys()[int(batch.id[i])]
+        return DataError(self.dataset.folder, key, "has no fixation inside the image")
+
+    def _biases(self, batch: Batch) -> Tensor | None:
+        """Return (B, G, G) the bias of other images for those of training; None: the network's."""
+        ids = batch.id.tolist()
+        if not self._known.intersection(ids):
             return None
-        grids = [self._bias_without(sample) for sample in batch.id.tolist()]
+        module: Any = self.net
+        own = module.centre_bias.detach().cpu().numpy()
+        grids = [self._bias_without(one) if one in self._known else own for one in ids]
         return torch.from_numpy(np.stack(grids)).to(batch["image"].device)
 
     def _without(self, sample: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toys import ImagePoints, N, built
 
-from dataprep.manifest import Field
+from dataprep.manifest import DataError, Field
 from loaders import Dataset, Loader, World
 from loaders.draw import Keys
 from loaders.files import BadSample
@@ -154,6 +154,20 @@ def test_resized_foretells_the_draw(stage: Geometric) -> None:
     np.testing.assert_array_equal(stage.resized(sizes), stage.draw(keys, sizes)[1])
 
 
+def test_epochs_differ(dataset: Dataset) -> None:
+    """Which images meet in a batch, and in which order the sizes come, is drawn anew."""
+    batches = list(loaders(dataset, 1, epochs=2)[0])
+    halves = batches[: len(batches) // 2], batches[len(batches) // 2 :]
+    first, second = ([sorted(batch.id.tolist()) for batch in half] for half in halves)
+    assert first != second and sorted(first) != sorted(second)
+
+
+def test_dropping_groups_that_fill_no_batch_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(ValueError, match=r"\d+ of 16 samples would never come.*choose last=fill"):
+        loaders(dataset, 1, last="drop", global_batch_size=8)
+    assert loaders(dataset, 1, last="drop", global_batch_size=3)[0].steps > 1
+
+
 def test_a_drawn_size_is_refused(dataset: Dataset) -> None:
     with pytest.raises(ValueError, match="which side is the longer"):
         loaders(dataset, 1, stages=(Dihedral(), Normalise(field="image")))
@@ -169,3 +183,21 @@ def test_a_replacement_has_the_size_of_its_batch(dataset: Dataset) -> None:
     quarantine.add(BadSample(Path("x"), bad, "bad"))
     taken = quarantine.clean(Keys(0, 0, np.arange(50), np.full(50, bad)), split, groups)[0]
     assert (taken % 3 == bad % 3).all() and bad not in taken and len(set(taken.tolist())) > 2
+
+
+def test_where_a_whole_size_is_bad_another_one_comes(dataset: Dataset) -> None:
+    """All places of such a batch go to images of one size; in evaluation they have no weight."""
+    split = dataset.split("train")
+    ids = np.asarray(split)
+    groups = ids % 3
+    gone = ids[groups == 1]
+    keys = Keys(0, 0, np.arange(50), np.resize(gone, 50))
+    for on_bad, kept in (("replace", True), ("skip", False)):
+        quarantine = Quarantine(on_bad, 100)  # type: ignore[arg-type]
+        quarantine.bad = dict.fromkeys(gone.tolist(), "bad")
+        taken, counted = quarantine.clean(keys, split, groups)
+        assert len(set((taken % 3).tolist())) == 1 and not np.isin(taken, gone).any()
+        assert (counted == kept).all()
+    quarantine.bad = dict.fromkeys(ids.tolist(), "bad")
+    with pytest.raises(DataError, match="no good sample is left"):
+        quarantine.clean(keys, split, groups)

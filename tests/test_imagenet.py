@@ -129,6 +129,17 @@ def test_settings_as_typed() -> None:
     assert flags.typed(["pretrained=a.pth"], build) == {"pretrained": "a.pth"}
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenetv3_small_050", TINY])
+def test_every_weight_that_learns_gets_a_gradient(name: str) -> None:
+    """Ranks wait for each; some backbones have blocks behind the last level that is read."""
+    net = small(backbone=name, levels=(-3, -2), tuned=True, downsample=1)
+    nn.init.ones_(net.selection[-1].weight)
+    (net(torch.rand(1, 3, 64, 64)) ** 2).mean().backward()
+    left = [key for key, weight in net.named_parameters() if weight.requires_grad]
+    without = [key for key in left if net.get_parameter(key).grad is None]
+    assert not without and any(key.startswith("backbone.") for key in left)
+
+
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

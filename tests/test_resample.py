@@ -275,7 +275,7 @@ def test_columns_that_are_only_moved(dtype: Any, kind: str, height: int, code: i
     image = noise(8, 60, 64, 3, dtype)
     place, box = (3, 5, 50, 55), np.array([4.0, 7.0, 40.0, 33.0])
     found = resized(image, (height, 33), kind, box, place, code)
-    beside = resized(image, (height, 33), kind, box + [0, 1e-6, 0, 0], place, code)
+    beside = resized(image, (height, 33), kind, box + np.array([0, 1e-6, 0, 0]), place, code)
     np.testing.assert_allclose(found, beside, rtol=2e-5, atol=2e-6 * float(image.max()))
     if height == 40:  # nothing is resampled at all: to the last bit
         inside = image[7:47, 12:45].astype(np.float32)

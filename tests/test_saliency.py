@@ -23,6 +23,7 @@ from loaders import Batch, Dataset, Loader, World
 from models import Input
 from tasks import evaluate, load
 from tasks.metrics.centre import CentreBias
+from tasks.metrics.score import score
 from tasks.saliency import Task
 from tasks.stimuli.densities import bias_entropy, soft_map
 
@@ -287,6 +288,47 @@ def test_every_validation_image_is_judged_once(dataset: Dataset) -> None:
     gained = judged.figures["ll"] - judged.figures["centre_ll"]
     assert judged.figures["ig"] == pytest.approx(gained)
     assert judged.figures["nll"] == pytest.approx(math.log2(96 * 128) - judged.figures["ll"])
+
+
+def test_baseline_and_negatives_are_those_of_the_other_images(dataset: Dataset) -> None:
+    """An image's own fixations are in neither: they would make a gain over them too small."""
+    task = task_of(dataset)
+    sample, size = 9, (96, 128)
+    rest = [i for i in range(dataset.samples) if i != sample]
+    baseline = CentreBias(np.concatenate([scaled(dataset, i, (1, 1)) for i in rest]), 0.0215)
+    others = np.concatenate([scaled(dataset, i, size).astype(int) for i in rest])
+    negatives = others[:, 1] * size[1] + others[:, 0]
+    rng = np.random.default_rng(0)
+    log_density = rng.normal(0, 1, size)
+    log_density -= np.log(np.exp(log_density).sum())
+    points, sigma = scaled(dataset, sample, size), (8.0, 8.0)
+    found = task.judge.row(sample, log_density, points, sigma)
+    want = score(log_density, points, baseline.log_density(*size), negatives, sigma)
+    for name in ("ig", "sauc"):
+        assert found[name] == pytest.approx(want[name], abs=1e-9), name
+
+
+def test_training_images_are_judged_without_their_own_fixations(dataset: Dataset) -> None:
+    """The network's own bias holds them: a network that says nothing else would seem to gain."""
+
+    class Bias(Net):
+        def forward(self, image: Tensor, bias: Any = None, with_centre_bias: bool = True) -> Tensor:
+            grids = self.centre_bias[None] if bias is None else bias
+            log = nn.functional.interpolate(grids[:, None], image.shape[-2:], mode="bilinear")
+            return (
+                log.expand(len(image), -1, -1, -1).flatten(1).log_softmax(1).view(image[:, 0].shape)
+            )
+
+    net = Bias(grid=128)
+    task = task_of(dataset, net)
+    task.begin("train")
+    judged = evaluate(task, net.eval(), "train", world=World())
+    assert judged.figures["ig"] < 0.02  # the baseline knows the validation images as well
+    stranger = task_of(dataset, net)  # of another set it could not know which are its own
+    assert evaluate(stranger, net.eval(), "train", world=World()).figures["ig"] > 0.1
+    stranger.recall("train")
+    again = evaluate(stranger, net.eval(), "train", world=World())
+    assert again.figures["ig"] == pytest.approx(judged.figures["ig"], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,12 @@ def test_normalised_once(name: str) -> None:
     transform = timm.data.create_transform(**facts | {"input_size": (3, 64, 96), "crop_pct": 1.0})
     wants = net.inputs["image"]
     mine = (torch.from_numpy(pixels) / 255 - torch.tensor(wants.mean)) / torch.tensor(wants.std)
-    levels = net.features(mine.permute(2, 0, 1)[None])
+    image = mine.permute(2, 0, 1)[None]
+    seen: list[Tensor] = []
+    net.backbone.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    net(image)
+    torch.testing.assert_close(seen[0], image)  # 64×96 is whole strides: nothing is padded
+    levels = net.features(image)
     theirs = net.backbone.net(transform(Image.fromarray(pixels))[None])
     for a, b in zip(levels, theirs, strict=True):
         torch.testing.assert_close(a, b.detach(), rtol=1e-4, atol=1e-4)

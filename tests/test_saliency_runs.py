@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -17,6 +18,8 @@ from toys import Stimuli, built
 
 import train
 from dataprep.build import build
+from dataprep.raw import Raw
+from dataprep.sources import Entry
 from dataprep.sources.mit1003 import Source
 from loaders import Dataset, Loader
 from tasks.__main__ import main as commands
@@ -131,6 +134,41 @@ def test_stopped_and_resumed(data: Path, tmp_path: Path) -> None:
     (parts.folder / "report.json").unlink()
     trained(data, tmp_path, "parts", "--steps", "6", "--checkpoint-every", "3")
     assert logged(parts, "loss") == logged(whole, "loss")
+
+
+def test_weights_of_another_set_come_without_its_centre_bias(data: Path, tmp_path: Path) -> None:
+    class Corner(Stimuli):
+        def one(self, i: int) -> dict[str, Any]:
+            sample = super().one(i)
+            sample["fixations"][:, :2] /= 4
+            return sample
+
+    built(Corner(), tmp_path / "corner")
+    other = trained(tmp_path / "corner", tmp_path, "other", "--steps", "2")
+    options = ["--steps", "1", "--lr", "1e-9"]
+    best = str(other.best())
+    runs = [trained(data, tmp_path, "own", *options)]
+    runs.append(trained(data, tmp_path, "after", *options, "--init", best))
+    own, after = (torch.load(run.best(), weights_only=True)["model"] for run in runs)
+    torch.testing.assert_close(after["centre_bias"], own["centre_bias"])
+    rest = own.keys() - {"centre_bias"}
+    assert any(not torch.equal(after[name], own[name]) for name in rest)
+
+
+def test_folds_are_judged_on_their_own_part(tmp_path: Path) -> None:
+    """By default: the other lists hold images that this run was trained on."""
+
+    class Folded(Stimuli):
+        def entries(self, raw: Raw) -> list[Entry]:
+            also = [("fold0_val",) if i % 4 == 1 else ("fold0_train",) for i in range(20)]
+            pairs = zip(super().entries(raw), also, strict=True)
+            return [dataclasses.replace(entry, also=more) for entry, more in pairs]
+
+    built(Folded(), tmp_path / "folded")
+    folds = ["--train-split", "fold0_train", "--val-split", "fold0_val"]
+    run = trained(tmp_path / "folded", tmp_path, "run", "--steps", "1", *folds)
+    done = CliRunner().invoke(commands, ["evaluate", str(run.folder), "--device", "cpu"])
+    assert "folded fold0_val: 5 samples" in done.output and "folded val:" not in done.output
 
 
 def test_commands_around_a_run(data: Path, tmp_path: Path) -> None:

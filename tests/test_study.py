@@ -363,13 +363,12 @@ def test_further_sets_are_judged_once(tried: Tried, tmp_path: Path) -> None:
 
 
 def test_samples_judged_again_since_are_not_used(tried: Tried, tmp_path: Path) -> None:
+    """Maybe with other weights: what the training wrote of its own set stays what counts."""
     copy = tried.copied(tmp_path)
-    os.utime(copy.folder / "long-s1" / "values-pairs-val.csv")
-    result = copy.study(*TWO, "--report-only")
-    assert "values-pairs-val.csv: written after the run's report" in result.output
-    over = [one["over"] for one in copy.report()["comparisons"]]
-    assert over == ["seeds", "samples"] * 2
-    assert comparison(copy.report(), "samples", "psnr_y")["n"] == 3  # of the other seed
+    before = copy.report()["comparisons"]
+    (copy.folder / "long-s1" / "evaluation-pairs-val.csv").write_text("id,key,psnr_y\n0,a,1.5\n")
+    copy.study(*TWO, "--report-only")
+    assert copy.report()["comparisons"] == before
 
 
 def test_damaged_samples_are_named(tmp_path: Path) -> None:

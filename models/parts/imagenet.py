@@ -20,13 +20,20 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, where ti
 class Extractor(nn.Module):
     """The levels of an image whose sides are multiples of `stride`, normalised by mean and std."""
 
-    def __init__(self, net: Any, stride: int) -> None:
+    def __init__(self, net: Any, stride: int, unused: Sequence[str]) -> None:
         super().__init__()
-        self.net, self.stride = net, stride
+        self.net, self.stride, self._unused = net, stride, unused
         self.channels: list[int] = net.feature_info.channels()
         self.mean = tuple(net.pretrained_cfg.get("mean") or MEAN)
         self.std = tuple(net.pretrained_cfg.get("std") or STD)
         self._channels_come_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+
+    def learning(self, tuned: bool) -> Extractor:
+        """Let the weights learn, or none; not those behind the last chosen level."""
+        self.requires_grad_(tuned)
+        for name in self._unused:  # ranks would wait for their gradients
+            self.net.get_parameter(name).requires_grad_(False)
+        return self
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return (B, C, h, w) of each chosen level of (B, 3, H, W)."""
@@ -61,7 +68,7 @@ def extractor(name: str, levels: Sequence[int], pretrained: bool | str) -> Extra
             f"cannot get weights of {name}: {_line(error)}; --net pretrained=FILE takes them from"
             " a file, --net pretrained=false does without"
         ) from error
-    return Extractor(net, plan.stride)
+    return Extractor(net, plan.stride, plan.unused)
 
 
 class Plan(NamedTuple):
@@ -71,6 +78,7 @@ class Plan(NamedTuple):
     levels: tuple[int, ...]
     options: dict[str, Any]
     stride: int  # of the coarsest level
+    unused: list[str]  # weights that no chosen level depends on
 
 
 def _plan(name: str, levels: Sequence[int]) -> Plan:
@@ -81,7 +89,7 @@ def _plan(name: str, levels: Sequence[int]) -> Plan:
         near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
         raise ValueError(f"timm has no network {name!r}; near: {', '.join(near) or 'none'}")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), torch.enable_grad():
             whole = timm.create_model(name)
             strides = [level["reduction"] for level in getattr(whole, "feature_info", [])]
             chosen = _chosen(name, levels, len(strides))
@@ -91,12 +99,14 @@ def _plan(name: str, levels: Sequence[int]) -> Plan:
             extractor = timm.create_model(
                 name, features_only=True, out_indices=chosen, **options
             ).eval()
-            extractor(torch.empty(1, 3, 8 * max(strides), 12 * max(strides)))
+            seen = extractor(torch.empty(1, 3, 8 * max(strides), 12 * max(strides)))
+            torch.autograd.backward([level.sum() for level in seen])
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"timm's {name} gives no features of images of any size: {_line(error)}"
         ) from error
-    return Plan(whole, chosen, options, max(strides))
+    unused = [name for name, weight in extractor.named_parameters() if weight.grad is None]
+    return Plan(whole, chosen, options, max(strides), unused)
 
 
 def _chosen(name: str, levels: Sequence[int], count: int) -> tuple[int, ...]:

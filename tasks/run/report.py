@@ -23,6 +23,9 @@ from tasks.run import Run
 
 Array = npt.NDArray[Any]
 
+# Logged beside the loss terms.
+OTHER = {"lr", "seconds", "samples_per_s", "wait_share", "memory_bytes", "skipped", "bad_samples"}
+OTHER |= {"time", "step", "kind", "ids"}
 # A loss that falls to less than this part is drawn on a logarithmic axis.
 LOG_RANGE = 3
 
@@ -43,8 +46,7 @@ def identity(path: Path) -> dict[str, Any]:
 def wait_share(run: Run) -> float:
     """Return the share of the training time in which a run waited for data, by its log."""
     steps = [entry for entry in run.read_log() if entry.get("kind") == "step"]
-    # A window's time is its samples over its speed; windows hold equally many samples.
-    spent = [1 / entry["samples_per_s"] for entry in steps]
+    spent = [entry["seconds"] for entry in steps]
     waited = [entry["wait_share"] * time for entry, time in zip(steps, spent, strict=True)]
     return float(np.sum(waited) / max(np.sum(spent), 1e-9))
 
@@ -101,15 +103,15 @@ def _shown(kind: str, lines: list[dict[str, Any]], task: Task) -> list[str]:
     if not lines:
         return []
     if kind == "step":
-        other = {"lr", "samples_per_s", "wait_share", "memory_bytes", "time", "step", "kind", "ids"}
-        return [name for name in lines[-1] if name not in other and "skipped" not in name]
+        names = dict.fromkeys(name for entry in lines for name in entry)
+        return [name for name in names if name not in OTHER and not name.endswith("_applied")]
     wanted = task.curves or task.headline
     return [name for name in lines[-1] if name in wanted]
 
 
-def write_values(run: Run, dataset: Dataset, judged: Evaluation) -> Path:
-    """Write every sample's metrics, a line each: `values-<set>-<split>.csv`."""
-    path = run.folder / f"values-{dataset.manifest.name}-{judged.split}.csv"
+def write_values(run: Run, dataset: Dataset, judged: Evaluation, kind: str = "values") -> Path:
+    """Write every sample's metrics, a line each: `<kind>-<set>-<split>.csv`."""
+    path = run.folder / f"{kind}-{dataset.manifest.name}-{judged.split}.csv"
     keys = dataset.keys()
     with atomic(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
