@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataprep import plain
 from dataprep.manifest import DataError, atomic
 from dataprep.sources import PublicFile
 
@@ -26,15 +27,19 @@ class Record:
     bytes: int
     url: str
 
+    def __post_init__(self) -> None:
+        if [type(one) for one in (self.sha256, self.bytes, self.url)] != [str, int, str]:
+            raise TypeError(f"{vars(self)} is no record of a file")
+
 
 def load(folder: Path) -> dict[str, Record]:
     """Return the records of a folder by file name; DataError where they cannot be read."""
     path = folder / FILE_NAME
-    if not path.exists():
+    if not plain.is_there(path):
         return {}
     try:
         return {name: Record(**facts) for name, facts in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(path, "", f"is damaged ({error}): remove it") from None
 
 

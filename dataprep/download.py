@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from dataprep import checksums, fetch, sources
+from dataprep import checksums, fetch, plain, sources
 from dataprep.manifest import DataError
 from dataprep.sources import Download, PublicFile
 
@@ -92,12 +92,13 @@ def survey(
         path, part = folder / file.name, fetch.part_path(folder, file)
         is_wanted = file.name in only if only else not file.optional
         fault = sha256 = ""
-        if path.exists() and hashed and is_wanted:
+        exists = plain.is_there(path)
+        if exists and hashed and is_wanted:
             fault, sha256 = _judge(file, path, known.get(file.name), say)
-        elif path.exists():
+        elif exists:
             fault = checksums.wrong_size(file, path, known.get(file.name))
-        part_bytes = part.stat().st_size if part.exists() else 0
-        here_bytes = path.stat().st_size if path.exists() else None
+        part_bytes = part.stat().st_size if plain.is_there(part) else 0
+        here_bytes = path.stat().st_size if exists else None
         standings.append(Standing(file, is_wanted, here_bytes, part_bytes, fault, sha256))
     return standings
 
@@ -167,7 +168,7 @@ def amount(size_bytes: int) -> str:
 
 def _bring(file: PublicFile, folder: Path, retries: int, say: Say) -> None:
     path, known = folder / file.name, checksums.load(folder).get(file.name)
-    if path.exists():  # wrong, or brought by another process since it was looked for
+    if plain.is_there(path):  # wrong, or brought by another process since it was looked for
         fault, _ = _judge(file, path, known, say)
         if not fault:
             return
@@ -224,6 +225,7 @@ def _judge(
 
 def _put_aside(wrong: Path, path: Path | None = None) -> Path:
     bad = (path or wrong).with_name(f"{(path or wrong).name}.bad")
+    plain.is_there(bad)  # only a file is replaced
     wrong.replace(bad)
     if path:
         fetch.drop(wrong)
@@ -281,7 +283,8 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder for one download; leave no empty one behind."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    with open(path, "w") as lock:
+    plain.is_there(path)
+    with open(path, "w", opener=plain.opener) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock.fileno()).st_ino != path.stat().st_ino:

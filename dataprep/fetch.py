@@ -24,6 +24,7 @@ import requests
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
+from dataprep import plain
 from dataprep.manifest import DataError, atomic
 from dataprep.progress import Transfer
 from dataprep.sources import PublicFile
@@ -92,11 +93,12 @@ class _Job:
     say: Callable[[str], None]
 
     def kept(self) -> int:
-        return self.part.stat().st_size if self.part.exists() else 0
+        return self.part.stat().st_size if plain.is_there(self.part) else 0
 
     def version(self) -> _Version | None:
+        note = _note(self.part)
         try:
-            return _Version(**json.loads(_note(self.part).read_text()))
+            return _Version(**json.loads(note.read_text())) if plain.is_there(note) else None
         except (OSError, ValueError, TypeError):
             return None
 
@@ -234,7 +236,7 @@ def _receive(job: _Job, response: requests.Response, start: int, total: int | No
         raise _unwritten(job, f"{total - start:,} bytes are needed, {free:,} are free")
     with Transfer(job.file.name, total or 0, start) as progress:
         try:
-            with open(job.part, "ab") as out:
+            with open(job.part, "ab", opener=plain.opener) as out:
                 # As sent: requests' own iterator would unpack what a server calls gzip.
                 for chunk in response.raw.stream(CHUNK, decode_content=False):
                     out.write(chunk)

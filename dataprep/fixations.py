@@ -28,6 +28,10 @@ FIELD = Field(kind="points", dtype="float64", shape=(None, len(COLUMNS)), unit="
 
 # The dots of a JPEG of points are 0 or 255 and have soft edges.
 THRESHOLD = 127
+# Between black and white: nearly all of a blurred map, next to nothing of dots.
+GREY = 48, 208
+# Of people who look at one pixel of one stimulus, and the share of pixels that is looked at.
+MOST_VIEWERS, MOST_MARKED = 32, 0.01
 MAT_73 = b"MATLAB 7.3"
 
 
@@ -56,7 +60,10 @@ def marks_of_image(data: bytes, path: Path, name: str) -> Array:
         pixels = image.decode(data, upright=False).pixels
     except ValueError as error:
         raise DataError(path, name, str(error)) from None
-    return pixels[..., 0] > THRESHOLD
+    grey, dots = pixels[..., 0], pixels[..., 0] > THRESHOLD
+    if np.count_nonzero((grey > GREY[0]) & (grey < GREY[1])) > np.count_nonzero(dots):
+        raise DataError(path, name, "has more grey than white: a blurred map, not points")
+    return dots
 
 
 def marks_of_mat(data: bytes, path: Path, name: str, variable: str) -> Array:
@@ -73,7 +80,19 @@ def marks_of_mat(data: bytes, path: Path, name: str, variable: str) -> Array:
         raise DataError(path, name, f"has no variable {variable}: {has}")
     if marks.ndim != 2 or marks.dtype.kind not in "buif":
         raise DataError(path, name, f"{variable} is {marks.dtype} of {marks.shape}, not a matrix")
+    if not _are_points(marks):
+        raise DataError(path, name, f"{variable} has other values than 0 and 1: not points")
     return np.asarray(marks != 0)
+
+
+def _are_points(marks: Array) -> bool:
+    """Tell marks of one value, or counts at a few pixels, from a blurred map."""
+    values = np.unique(marks[marks != 0]).astype(np.float64)
+    if not np.isfinite(values).all() or (values < 0).any():
+        return False
+    is_count = not (values % 1).any() and values.max(initial=0) <= MOST_VIEWERS
+    is_few = np.count_nonzero(marks) < MOST_MARKED * marks.size
+    return len(values) <= 1 or bool(is_count and is_few)
 
 
 def _mat_5(data: bytes, variable: str) -> tuple[list[str], Array | None]:
@@ -110,7 +129,10 @@ def density(
     """Return a map of 1 / `reduce` of the size: points blurred with `sigma_px` of the image.
 
     Sums to 1: what the blur moves over the border is shared out. Points must lie inside.
+    ValueError where the blur is wider than the image.
     """
+    if sigma_px > max(height, width):
+        raise ValueError(f"--sigma-px {sigma_px:g} is above the longest side of {width}x{height}")
     size = max(1, round(height / reduce)), max(1, round(width / reduce))
     scale = size[0] / height, size[1] / width
     rows, columns = (

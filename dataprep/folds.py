@@ -29,20 +29,20 @@ def held_out(names: Sequence[str], seed: int | str, share: float) -> set[str]:
 
 
 def fold_splits(
-    names: Sequence[str], folds: int, seed: int | Sequence[int]
+    names: Sequence[str], folds: int, seed: int | Sequence[int], what: str = "stimuli"
 ) -> dict[str, tuple[str, ...]]:
     """Return the splits fold0_train, fold0_val, fold0_test, fold1_train, … that each name is in.
 
     As pysaliency makes them: the naturally sorted names are shuffled and cut into `folds` chunks;
     fold i tests chunk i, validates chunk i - 1 and trains on all others. ValueError where a chunk
-    would be empty.
+    would be empty; `what`: how it calls the names.
     """
     ordered = sorted(names, key=natural_key)
     rows = np.arange(len(ordered))
     np.random.RandomState(seed).shuffle(rows)
     size = -(-len(ordered) // folds)
     if size * (folds - 1) >= len(ordered):
-        raise ValueError(f"--folds {folds} leaves folds of {len(ordered)} stimuli empty")
+        raise ValueError(f"--folds {folds} leaves folds of {len(ordered)} {what} empty")
     chunk = np.empty(len(ordered), np.int64)
     chunk[rows] = np.arange(len(ordered)) // size
     return {

@@ -31,9 +31,11 @@ FILTERS = {
     h5py.h5z.FILTER_SCALEOFFSET,
     h5py.h5z.FILTER_LZF,
 }
-LARGEST = 2**32  # bytes of one dataset in memory; all coordinates of CAT2000 take 36 MB
+LARGEST = 1 << 30  # bytes of one dataset in memory; all coordinates of CAT2000 take 36 MB
 EXPANSION = 1040  # deflate packs 1032 bytes into one at the most
+NUMBERS = (h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID)
 CELLS = 2**22  # of a table that is read in parts
+SCATTERED = "is not stored in one piece, as pysaliency stores it: not read"
 # All that h5py raises where the library meets damage.
 ERRORS = (
     OSError,
@@ -179,7 +181,12 @@ class Node:
         with _damage(self.path, self.key_of(name)):
             if not h5py.h5a.exists(self.group.id, name.encode()):
                 return None
-            shape = h5py.h5a.open(self.group.id, name.encode()).shape
+            stored = h5py.h5a.open(self.group.id, name.encode())
+            shape, kind = stored.shape, stored.get_type()
+            is_text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
+            if not is_text and not isinstance(kind, NUMBERS):
+                # Others may lie in a heap, and the library walks a damaged one for ever.
+                raise self.bad(name, "is neither a number nor a text of fixed length")
             if math.prod(shape) != 1:
                 raise self.bad(name, f"has the shape {shape}, not one value")
             value = self.group.attrs[name]
@@ -257,7 +264,9 @@ class Node:
         dataset = self.dataset(name)
         with _damage(self.path, self.key_of(name)):
             kind = h5py.check_string_dtype(dataset.dtype)
-            if kind is not None and kind.length is None and heap.is_plain(dataset):
+            if kind is not None and kind.length is None:
+                if not heap.is_plain(dataset):
+                    raise self.bad(name, SCATTERED)
                 found = [item.decode() for item in heap.items(dataset, 1)]
                 return np.array(found, object).reshape(dataset.shape)
         if kind is None:
@@ -274,6 +283,6 @@ class Node:
             raise self.bad(name, f"holds {dataset.dtype}, not vectors of whole numbers")
         with _damage(self.path, self.key_of(name)):
             if not heap.is_plain(dataset):
-                return [tuple(int(n) for n in row) for row in dataset[()]]
+                raise self.bad(name, SCATTERED)
             stored = heap.items(dataset, np.dtype(kind).itemsize)
             return [tuple(np.frombuffer(row, kind).tolist()) for row in stored]

@@ -138,9 +138,9 @@ def _meant(stem: str, lonely: Iterable[str]) -> str:
 
 
 def one_of(raw: Raw, names: list[str]) -> str:
-    """Return the file to read of several of one stem; DataError where they differ in size."""
+    """Return the file to read of several of one stem; DataError where they differ."""
     first, *others = sorted(names, key=packed)
     for other in others:
-        if raw.size(first) != raw.size(other):
+        if raw.size(first) != raw.size(other) or raw.read(first) != raw.read(other):
             raise DataError(raw.path, first, f"differs from {other}, of the same stimulus")
     return first

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import posixpath
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,15 +21,14 @@ from PIL import Image
 from dataprep import fixations, pysaliency
 from dataprep.fixations import Array, Points
 from dataprep.folds import natural_key
-from dataprep.layouts import Layout, one_of, packed
+from dataprep.layouts import Layout
 from dataprep.manifest import DataError
+from dataprep.places import Identify, Place, Search
 from dataprep.pysaliency import Fixations
 from dataprep.raw import Raw
 from dataprep.sources import Entry
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
-# Path of the data and name of a file in it -> stem; DataError where the name is not of this set.
-Identify = Callable[[Path, str], str]
 USUAL = {"stimuli": "stimuli.hdf5", "fixations": "fixations.hdf5"}
 
 
@@ -72,12 +70,13 @@ class Table:
         return (self.shapes[row][0], self.shapes[row][1]) if self.shapes else None
 
 
-def find(raw: Raw, whys: list[str]) -> Pair | None:
+def find(raw: Raw, whys: list[str], unread: list[DataError]) -> Pair | None:
     """Return the one pair there is; None where there is none, `whys` then says what lacks.
 
-    DataError where there are several and nothing tells which is meant.
+    unread: takes the error of each file that cannot be read. DataError where there are several
+    pairs and nothing tells which is meant.
     """
-    stimuli, fixated = _objects(raw)
+    stimuli, fixated = _objects(raw, unread)
     folders = {posixpath.dirname(one.file) for one in stimuli}
     both = [f for f in sorted(folders) if any(posixpath.dirname(o.file) == f for o in fixated)]
     if len(both) > 1:
@@ -96,18 +95,31 @@ def find(raw: Raw, whys: list[str]) -> Pair | None:
         return None
     one, other = _only(raw, "stimuli", stimuli), _only(raw, "fixations", fixated)
     digests = [_digest(raw, name) for name in dict.fromkeys((one.file, other.file))]
-    return Pair(one, other, hashlib.sha256("".join(digests).encode()).hexdigest())
+    pair = Pair(one, other, hashlib.sha256("".join(digests).encode()).hexdigest())
+    try:
+        table(raw, pair)
+    except DataError as error:
+        unread.append(error)
+        return None
+    return pair
 
 
-def _objects(raw: Raw) -> tuple[list[Object], list[Object]]:
+def _objects(raw: Raw, unread: list[DataError]) -> tuple[list[Object], list[Object]]:
+    """Return what is of stimuli and what of fixations in all files."""
     stimuli: list[Object] = []
     fixated: list[Object] = []
     for name in raw.names():
-        if name.lower().endswith(SUFFIXES):
+        if not name.lower().endswith(SUFFIXES):
+            continue
+        try:
             with pysaliency.open(_data(raw, name), raw.path / name) as file:
-                for group, kind in pysaliency.kinds(file, raw.path / name).items():
-                    is_stimuli = kind in pysaliency.STIMULI
-                    (stimuli if is_stimuli else fixated).append(Object(name, group))
+                kinds = pysaliency.kinds(file, raw.path / name)
+        except DataError as error:
+            unread.append(error)
+            continue
+        for group, kind in kinds.items():
+            is_stimuli = kind in pysaliency.STIMULI
+            (stimuli if is_stimuli else fixated).append(Object(name, group))
     return stimuli, fixated
 
 
@@ -159,12 +171,19 @@ def table(raw: Raw, pair: Pair) -> Table:
 
 
 def _points(found: Fixations) -> tuple[Points, bool]:
-    # CAT2000 as pysaliency has it counts fixations where others have the start in seconds.
-    is_index = len(found) > 1 and np.array_equal(found.start_s, found.order)
+    # CAT2000 as pysaliency has it counts fixations, from 1, where others have seconds; with gaps
+    # in a version that leaves out repeats.
+    is_whole = len(found) > 0 and not (found.start_s % 1).any()
+    is_index = bool(is_whole and found.order.any() and _usual_lead(found) in (0, 1))
     columns = {name: getattr(found, name) for name in fixations.COLUMNS}
     if is_index:
         columns["start_s"] = np.full(len(found), np.nan)
     return fixations.from_columns(columns), is_index
+
+
+def _usual_lead(found: Fixations) -> float:
+    """Return by how much times usually are ahead of the order in the scanpath."""
+    return float(np.median(found.start_s - found.order))
 
 
 def layout(
@@ -187,6 +206,7 @@ def layout(
     if here.names is None:
         stems = [numbered(path, row, here.attributes) for row in rows]
         places = [Place("array", f"{pair.stimuli}/{row}", 0) for row in rows]
+        unnamed = list(images)
     else:
         search = Search(raw, elsewhere, images, identify)
         stems = [identify(path, name) for name in here.names]
@@ -194,6 +214,7 @@ def layout(
         if not any(place.where for place in places):
             why = f"{places[0].wrong}; nor is any other"
             raise DataError(raw.path, here.names[0], why)
+        unnamed = search.others(stems)
     entries = []
     for row, stem, place in zip(rows, stems, places, strict=True):
         values = common | {"stem": stem, "row": row} | place.values()
@@ -201,72 +222,7 @@ def layout(
         entries.append(Entry(place.name, "", members, values))
     entries.sort(key=lambda entry: natural_key(entry.values["stem"]))
     files = tuple(map(str, pair[:2]))
-    return Layout("pysaliency", files, entries, here.facts)
-
-
-class Place(NamedTuple):
-    """Where an image lies: in the `raw` data, `stimuli` folder, `outside`, an `array`; or not."""
-
-    where: str
-    name: str
-    bytes: int
-    wrong: str = ""
-
-    def values(self) -> dict[str, Any]:
-        """Return what an entry keeps of it."""
-        kept = {"where": self.where, "bytes": self.bytes}
-        return kept | ({"wrong": self.wrong} if self.wrong else {})
-
-
-class Search:
-    """Finds the files that a file of stimuli names."""
-
-    def __init__(
-        self, raw: Raw, elsewhere: Raw | None, images: Iterable[str], identify: Identify
-    ) -> None:
-        self._raw, self._elsewhere, self._identify = raw, elsewhere, identify
-        self._names = set(raw.names())
-        self._images: dict[str, list[str]] = defaultdict(list)
-        for name in images:
-            self._images[identify((elsewhere or raw).path, name)].append(name)
-
-    def place(self, file: str, written: str) -> Place:
-        """Look where a name leads from the HDF5 file that holds it, then for a file of its name."""
-        name = written.replace("\\", "/")
-        return self._led(file, name) or self._alike(file, name)
-
-    def _led(self, file: str, name: str) -> Place | None:
-        root = self._raw.path.resolve()
-        if PurePosixPath(name).is_absolute():
-            if not Path(name).is_file():
-                return None
-            path = Path(name).resolve()
-            inner = path.relative_to(root).as_posix() if path.is_relative_to(root) else name
-        else:
-            inner = posixpath.normpath(posixpath.join(posixpath.dirname(file), name))
-        if inner in self._names:
-            return Place("raw", inner, self._raw.size(inner))
-        if inner.startswith(("../", "/")) and root.is_dir() and (root / inner).is_file():
-            return Place("outside", inner, (root / inner).stat().st_size)
-        return None
-
-    def _alike(self, file: str, name: str) -> Place:
-        """Return the file of this stem whose path agrees longest with the name, from its end."""
-        raw, where = (self._elsewhere, "stimuli") if self._elsewhere else (self._raw, "raw")
-        found = self._images.get(self._identify(self._raw.path / file, name), [])
-        if not found:
-            lacks = f"is not in {raw.path}" if self._elsewhere else "is not there"
-            return Place("", name, 0, f"{lacks}, but {file} names it: --stimuli FOLDER has images?")
-        common = {one: _common(one, name) for one in found}
-        best = [one for one in found if common[one] == max(common.values())]
-        chosen = one_of(raw, sorted(best, key=packed))
-        return Place(where, chosen, raw.size(chosen))
-
-
-def _common(one: str, other: str) -> int:
-    """Count the parts that two paths have in common at their ends."""
-    pairs = list(zip(reversed(one.split("/")), reversed(other.split("/")), strict=False))
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    return Layout("pysaliency", files, entries, {**here.facts, "ignored": sorted(unnamed)})
 
 
 def array_as_png(raw: Raw, pair: Pair, row: int) -> bytes:

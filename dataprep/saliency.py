@@ -20,7 +20,7 @@ from dataprep.layouts import Files, Layout, listed
 from dataprep.manifest import DataError, Field
 from dataprep.photos import GROWTH, MORE_BYTES, PX_PER_BYTE, SHARD_BYTES, SHARD_SAMPLES
 from dataprep.pysaliency_layout import Pair
-from dataprep.raw import Raw
+from dataprep.raw import Raw, is_archive
 from dataprep.sources import Base, Entry, Sample
 from dataprep.stimuli import (
     checked,
@@ -72,6 +72,8 @@ class Saliency(Base):
             raise ValueError(f"--sigma-px must be above 0, not {self.sigma_px}")
         if self.density < 0:
             raise ValueError(f"--density must be at least 0, not {self.density}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed must be 0 to {2**32 - 1}, not {self.seed}")
         if self.folds in (1, 2) or self.folds < 0:
             raise ValueError(f"--folds must be 0, or 3 or more, not {self.folds}")
 
@@ -135,20 +137,32 @@ class Saliency(Base):
     def _choose(self, raw: Raw) -> tuple[Layout, str]:
         """Return the layout to build from, and what agrees with it, "" where it is the only one."""
         whys: list[str] = []
+        unread: list[DataError] = []
         files = self.sort(raw)
-        pair = pysaliency_layout.find(raw, whys) if self.layout != "raw" else None
-        hdf5 = self._hdf5(raw, pair, files) if pair else None
+        pair = pysaliency_layout.find(raw, whys, unread) if self.layout != "raw" else None
         single = files.layout(raw) if self.layout != "pysaliency" else None
+        if unread and not (pair or single):
+            raise unread[0]
+        hdf5 = self._hdf5(raw, pair, files) if pair else None
+        chosen = hdf5 or single
+        if not chosen:
+            none = "has no HDF5 files of pysaliency: stimuli.hdf5 with fixations.hdf5"
+            only = self.layout == "pysaliency"
+            whys += [] if only and whys else [none if only else self._lacking(raw, files)]
+            raise DataError(raw.path, "", "; ".join(whys))
+        if self.stimuli and chosen.entries[0].values.get("where") in (None, "array"):
+            raise ValueError(f"--stimuli is not used: {chosen} brings its own images")
+        lines = [_line(error, raw) for error in unread]
+        chosen = dataclasses.replace(chosen, facts={**chosen.facts, "unread": lines})
         if hdf5 and single:
             compare(raw, hdf5, single, self.marks)
-            return hdf5, str(single)
-        chosen = hdf5 or single
-        if not chosen and self.layout == "pysaliency":
-            none = "has no HDF5 files of pysaliency: stimuli.hdf5 with fixations.hdf5"
-            raise DataError(raw.path, "", "; ".join(whys) or none)
-        if not chosen:
-            raise DataError(raw.path, "", "; ".join([*whys, self.lacking(raw, files)]))
+            return chosen, str(single)
         return chosen, ""
+
+    def _lacking(self, raw: Raw, files: Files) -> str:
+        if packed := [name for name in raw.names() if is_archive(name)]:
+            return f"holds archives in an archive ({listed(packed)}): unpack the outer one"
+        return self.lacking(raw, files)
 
     def _hdf5(self, raw: Raw, pair: Pair, files: Files) -> Layout:
         other = elsewhere(self.stimuli) if self.stimuli else None
@@ -178,7 +192,11 @@ class Saliency(Base):
             **self.values(entry),
         }
         if self.density:
-            values["density"] = fixations.density(points, *size, self.sigma_px, self.density)
+            try:
+                density = fixations.density(points, *size, self.sigma_px, self.density)
+            except ValueError as error:
+                raise DataError(raw.path, entry.name, str(error)) from None
+            values["density"] = density
         yield Sample(_key(entry.values["stem"]), values, (*notes, *more))
 
     def weigh(self, raw: Raw, entry: Entry) -> int:
@@ -200,6 +218,7 @@ class Saliency(Base):
             lines.append("its times only count the fixations of a scanpath: start_s is unknown")
         if listing.get("ignored"):
             lines.append(f"not read: {listed(listing['ignored'])}")
+        lines += [f"not read: {line}" for line in listing.get("unread", [])]
         if listing.get("maps") == 0:
             lines.append("no blurred maps are there to check the points against: built without")
         wrong = [entry.name for entry in entries if "wrong" in entry.values]
@@ -207,10 +226,22 @@ class Saliency(Base):
             lines.append(
                 f"incomplete are {len(wrong)} of {len(entries):,} stimuli: {listed(wrong)}"
             )
-        return lines
+        return [_one_line(line) for line in lines]
 
     def seeds(self) -> dict[str, int]:
         return {"split": self.seed}
+
+
+def _line(error: DataError, raw: Raw) -> str:
+    """Return what an error about a file of the raw data says, beginning at its name in there."""
+    path = Path(error.path)
+    name = path.relative_to(raw.path) if path.is_relative_to(raw.path) else path
+    return ": ".join(part for part in (str(name), error.key, error.why) if part)
+
+
+def _one_line(text: str) -> str:
+    """Escape what would break a line, as a file's name may hold."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _layout_line(listing: Mapping[str, Any]) -> str:

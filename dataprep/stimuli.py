@@ -19,6 +19,7 @@ from dataprep.raw import Raw
 from dataprep.sources import Entry
 
 TURN_KEPT = "EXIF orientation kept as a turn"
+TURNED = "turned upright (EXIF)"  # of what is no JPEG, by its decoder
 TURN_DROPPED = "EXIF orientation not applied: the fixations are of the stored pixels"
 
 Marks = Callable[[Raw, str], Array]
@@ -85,6 +86,9 @@ def fitted(
     raw: Raw, entry: Entry, stored: Encoded, of: Recorded, notes: tuple[str, ...]
 ) -> tuple[Encoded, tuple[str, ...]]:
     """Return the stimulus turned as its fixations see it, with notes; DataError if none fits."""
+    if TURNED in notes:
+        why = "has an EXIF orientation, which is known of JPEGs alone: store its pixels upright"
+        raise DataError(raw.path, entry.name, why)
     if stored.turn and of.size in (None, stored.pixels.shape[:2]):
         # Fixations are of what was shown, and what showed images knew nothing of EXIF.
         stored = dataclasses.replace(stored, turn=0)

@@ -1,14 +1,31 @@
-"""A small HTTP server of the tests, with the manners and the ill manners of real ones."""
+"""A small HTTP server of the tests, with the manners and the ill manners of real ones.
+
+And the source `toy`, whose one file it serves: what tests of downloads share.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from dataprep import checksums, sources
+from dataprep.__main__ import main
+from dataprep.sources import Download, PublicFile
+
+DATA = random.Random(1).randbytes(300_000)
+OTHER = random.Random(2).randbytes(300_000)
+MD5, SHA256 = (f"{name}:{hashlib.new(name, DATA).hexdigest()}" for name in ("md5", "sha256"))
+NAME = "a.zip"
 
 # What a server does with one request for a file's bytes.
 Manner = Callable[["Handler", bytes], None]
@@ -117,3 +134,54 @@ def serving() -> Iterator[Server]:
         yield state
         server.shutdown()
         thread.join()
+
+
+class Toy:
+    """A source of one file, or of those that a test gives it."""
+
+    summary, needs_raw, found = "toy", True, Download()
+
+    @classmethod
+    def downloads(cls) -> Download:
+        return cls.found
+
+
+@contextmanager
+def serving_toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Serve DATA as /a.zip, which is what the source `toy` has."""
+    load, names = sources.load, sources.names
+    monkeypatch.setattr(sources, "load", lambda name: Toy if name == "toy" else load(name))
+    monkeypatch.setattr(sources, "names", lambda: [*names(), "toy"])
+    with serving() as state:
+        state.files[f"/{NAME}"] = DATA
+        declare(state)
+        yield state
+
+
+def declare(server: Server, *urls: str, **facts: Any) -> None:
+    """Let the source have one file, at these addresses."""
+    Toy.found = Download((PublicFile(NAME, urls or (f"{server.url}/{NAME}",), "a toy", **facts),))
+
+
+def run(to: Path, *args: str, yes: bool = True) -> Any:
+    """Run the command for the source."""
+    more = ("--yes",) if yes else ()
+    return CliRunner().invoke(main, ["download", "toy", "--to", str(to), *more, *args])
+
+
+def fetched(to: Path, *args: str, data: bytes = DATA) -> str:
+    """Run, and return what was said; the file must be there, and nothing half made beside it."""
+    result = run(to, *args)
+    assert result.exit_code == 0, result.output
+    assert (to / NAME).read_bytes() == data
+    left = {path.name for path in to.iterdir()}
+    assert left <= {NAME, f"{NAME}.bad", checksums.FILE_NAME}, left
+    return str(result.output)
+
+
+def refused(result: Any) -> str:
+    """Return the one line of an error."""
+    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and result.stderr.endswith(f"{lines[0]}\n"), result.stderr
+    return str(lines[0])

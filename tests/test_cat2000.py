@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from raw import cat2000 as small
-from raw.imagefolder import jpeg, picture
+from raw.imagefolder import picture
 from saliency_sets import Set as AnySet
 from saliency_sets import zip_folder
-from scipy.io import loadmat, savemat
+from scipy.io import loadmat
 from shared import folder
 
 from dataprep.build import build
@@ -134,6 +133,29 @@ def test_pysaliency_of_the_same(start: str, raw: Path, tmp_path: Path) -> None:
     assert "fixations of 2 subjects, 6 empty scanpaths" in built.said[0]
 
 
+def starts(found: np.ndarray, place: Path, tmp_path: Path) -> Set:
+    """Write the starts of all fixations anew, row by row, and build."""
+    with h5py.File(place / "fixations.hdf5", "r+") as file:
+        times = file["train_ts"][()]
+        times[~np.isnan(times)] = found
+        file["train_ts"][...] = times
+    return Set(place, tmp_path / "set")
+
+
+def test_an_index_is_no_time(raw: Path, tmp_path: Path) -> None:
+    place = hdf5(raw)
+    with h5py.File(place / "fixations.hdf5") as file:
+        index = file["train_ts"][()]
+    index = index[~np.isnan(index)]
+    for number, found in enumerate((index, index - 1, index + (index > 12))):  # a repeat left out
+        built = starts(found, place, tmp_path / str(number))
+        assert np.isnan(built.column("fixations.values")[:, 4]).all(), number
+        assert any("start_s is unknown" in line for line in built.said)
+    for number, found in enumerate((index * 0.3, index + 100)):
+        built = starts(found, place, tmp_path / f"time{number}")
+        assert np.allclose(np.sort(built.column("fixations.values")[:, 4]), np.sort(found))
+
+
 def test_both_layouts(raw: Path, tmp_path: Path) -> None:
     hdf5(raw)
     built = Set(raw, tmp_path / "set")
@@ -166,120 +188,6 @@ def test_any_number_of_workers_writes_the_same(raw: Path, tmp_path: Path) -> Non
         for workers in (1, 2)
     )
     assert one.files == two.files
-
-
-LOCS, MAPS, IMAGES = (f"trainSet/{kind}" for kind in ("FIXATIONLOCS", "FIXATIONMAPS", "Stimuli"))
-
-
-def other_variable(path: Path) -> None:
-    savemat(path, {"points": np.ones((3, 3)), "n": 1})
-
-
-def cell(path: Path) -> None:
-    savemat(path, {"fixLocs": np.array(["a", 1], object)})
-
-
-def small_mat(path: Path) -> None:
-    savemat(path, {"fixLocs": np.ones((30, 40), np.uint8)})
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def broken_73(path: Path) -> None:
-    data = bytearray(small.mat_73("Action/019"))
-    data[600:] = bytes(len(data) - 600)
-    path.write_bytes(data)
-
-
-def text(path: Path) -> None:
-    path.write_bytes(b"<html>quota exceeded</html>")
-
-
-def small_map(path: Path) -> None:
-    path.write_bytes(jpeg(picture(0, 30, 40)))
-
-
-def empty(path: Path) -> None:
-    savemat(path, {"fixLocs": np.zeros((small.HEIGHT, small.WIDTH), np.uint8)})
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "why"),
-    [
-        (
-            f"{LOCS}/Satelite/019.mat",
-            truncated,
-            r"Satelite/019\.mat: damaged or not a MATLAB file \(",
-        ),
-        (f"{LOCS}/Satelite/019.mat", text, r"Satelite/019\.mat: damaged or not a MATLAB file \("),
-        (
-            f"{LOCS}/Satelite/019.mat",
-            broken_73,
-            r"Satelite/019\.mat: damaged or not a MATLAB file \(",
-        ),
-        (f"{LOCS}/Satelite/019.mat", other_variable, "has no variable fixLocs: it has points, n$"),
-        (f"{LOCS}/Satelite/019.mat", cell, r"019\.mat: fixLocs is object of .*, not a matrix"),
-        (
-            f"{LOCS}/Satelite/019.mat",
-            small_mat,
-            r"FIXATIONMAPS/Satelite/019\.jpg: is 64x36, but .*LOCS/Satelite/019.mat is 40x30",
-        ),
-        (
-            f"{LOCS}/Satelite/019.mat",
-            empty,
-            r"Satelite/019\.jpg: has no fixations: --on-empty skip",
-        ),
-        (
-            f"{LOCS}/Satelite/019.mat",
-            Path.unlink,
-            r"Satelite/019\.jpg: has a blurred map alone, no FIXATIONLOCS/Satelite/019\.mat: ",
-        ),
-        (
-            f"{MAPS}/Satelite/019.jpg",
-            Path.unlink,
-            r"Stimuli/Satelite/019\.jpg: has no map: FIXATIONMAPS/Satelite/019\.jpg is not there",
-        ),
-        (
-            f"{MAPS}/Satelite/019.jpg",
-            small_map,
-            r"MAPS/Satelite/019\.jpg: is 40x30, but trainSet/FI",
-        ),
-        (
-            f"{IMAGES}/Satelite/019.jpg",
-            lambda path: path.rename(path.with_name("018.jpg")),
-            r"Satelite/018\.jpg: has no fixations: FIXATIONLOCS/Satelite/018\.mat is not there"
-            r" \(renamed\? Satelite/019 lacks its other half too\)",
-        ),
-    ],
-)
-def test_what_is_wrong_is_named_or_skipped(
-    name: str, change: Callable[[Path], None], why: str, raw: Path, tmp_path: Path
-) -> None:
-    change(raw / name)
-    with pytest.raises(DataError, match=why):
-        Set(raw, tmp_path / "set")
-    built = Set(raw, tmp_path / "set", on_error="skip")
-    assert len(built.rows) == 5 and 1 <= len(built.facts.skipped) <= 2
-    assert "Satelite_019" not in built.rows
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        ("Satellite", "; meant is Satelite, the authors' spelling"),
-        ("satelite", "; meant is Satelite, the authors' spelling"),
-        ("Holidays", ""),
-    ],
-)
-@pytest.mark.parametrize("kind", ["Stimuli", "FIXATIONLOCS"])
-def test_a_category_that_there_is_not(wrong: str, hint: str, kind: str, raw: Path) -> None:
-    (raw / "trainSet" / kind / "Satelite").rename(raw / "trainSet" / kind / wrong)
-    with pytest.raises(DataError) as error:
-        Source().entries(Raw(raw))
-    assert f"{kind}/{wrong}/001" in str(error.value)
-    assert str(error.value).endswith(f"its folder '{wrong}' is no category of CAT2000{hint}")
 
 
 def test_the_test_set_is_passed_over(raw: Path, tmp_path: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from raw import mit1003 as small
 from raw.imagefolder import jpeg, picture, turned
 from saliency_sets import Set
@@ -19,6 +18,7 @@ from shared import folder
 
 from dataprep.__main__ import main
 from dataprep.folds import natural_key
+from dataprep.image import EXIF_ORIENTATION
 from dataprep.manifest import DataError
 from dataprep.raw import Raw
 from dataprep.sources.mit1003 import Source
@@ -36,12 +36,7 @@ def hdf5(tmp_path_factory: pytest.TempPathFactory) -> Set:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Write the small fixture, its archive unpacked."""
-    small.write(tmp_path / "raw")
-    with zipfile.ZipFile(tmp_path / "raw" / "ALLFIXATIONMAPS.zip") as archive:
-        archive.extractall(tmp_path / "raw")
-    (tmp_path / "raw" / "ALLFIXATIONMAPS.zip").unlink()
-    return tmp_path / "raw"
+    return small.write_unpacked(tmp_path / "raw")
 
 
 def rename(old: str, new: str) -> Callable[[Path], None]:
@@ -66,6 +61,16 @@ STIMULUS, PTS, MAP = (
     "ALLFIXATIONMAPS/i10_fixMap.jpg",
 )
 BLACK = jpeg(np.zeros(small.SIZES["i10"], np.uint8))
+BLURRED = jpeg(np.linspace(0, 255, 48 * 56).reshape(48, 56).astype(np.uint8))
+
+
+def turned_png(raw: Path) -> None:
+    """Replace a stimulus by a PNG that EXIF turns by half a turn: its size does not tell."""
+    (raw / STIMULUS).unlink()
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 3
+    image = Image.fromarray(picture(1, *small.SIZES["i10"]))
+    image.save((raw / STIMULUS).with_suffix(".png"), exif=exif)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +105,15 @@ BLACK = jpeg(np.zeros(small.SIZES["i10"], np.uint8))
             write(STIMULUS, jpeg(picture(0, 48, 50))),
             f"{STIMULUS}: is 50x48, but its fixations are of 56x48 ({PTS})",
         ),
+        (
+            write(PTS, BLURRED),
+            f"{PTS}: has more grey than white: a blurred map, not points",
+        ),
+        (
+            turned_png,
+            f"{STIMULUS.replace('jpeg', 'png')}: has an EXIF orientation, which is known of JPEGs"
+            " alone: store its pixels upright",
+        ),
         (write(MAP, jpeg(picture(0, 48, 50))), f"{MAP}: is 50x48, but {PTS} is 56x48"),
     ],
 )
@@ -116,26 +130,6 @@ def test_what_is_wrong_is_named_or_skipped(
     skipped = [f"{one['name']}: {one['why']}" for one in built.facts.skipped]
     assert any(line.endswith(why) for line in skipped)
     assert (np.diff(built.column("fixations.starts")) > 0).all()
-
-
-def test_a_set_without_points_is_refused(raw: Path) -> None:
-    for path in raw.rglob("*_fixPts.jpg"):
-        path.unlink()
-    with pytest.raises(
-        DataError, match=r"has blurred maps alone \(.*, no \*_fixPts.jpg: points ca"
-    ):
-        Source().entries(Raw(raw))
-    shutil.rmtree(raw / "ALLFIXATIONMAPS")
-    with pytest.raises(
-        DataError, match=r"has 5 images, but no fixations: wanted are ALLSTIMULI and"
-    ):
-        Source().entries(Raw(raw))
-    (raw / "DATA" / "CNG").mkdir(parents=True)
-    (raw / "DATA" / "CNG" / "i9.mat").touch()
-    with pytest.raises(DataError, match=r"raw gaze \(DATA/<subject>/\*.mat\) is not read: wanted"):
-        Source().entries(Raw(raw))
-    with pytest.raises(DataError, match=r"has no images: wanted are"):
-        Source().entries(Raw(raw / "DATA"))
 
 
 def test_without_any_maps_the_points_are_enough(raw: Path, tmp_path: Path) -> None:
@@ -219,17 +213,10 @@ def test_density_is_made_of_the_points(raw: Path, tmp_path: Path) -> None:
     assert np.abs(density - want / want.sum()).max() < 0.02 * density.max()
 
 
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        ({"sigma_px": 0.0}, "--sigma-px must be above 0"),
-        ({"density": -1}, "--density must be at least 0"),
-        ({"folds": 2}, "--folds must be 0, or 3 or more"),
-    ],
-)
-def test_options_that_make_no_sense(options: dict[str, Any], why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        Source(**options)
+def test_a_blur_wider_than_the_image(raw: Path, tmp_path: Path) -> None:
+    why = r"i9.jpeg: --sigma-px 70 is above the longest side of 64x40"
+    with pytest.raises(DataError, match=why):
+        Set(raw, tmp_path / "set", density=4, sigma_px=70.0)
 
 
 def test_the_command_line_shows_it(raw: Path, tmp_path: Path) -> None:

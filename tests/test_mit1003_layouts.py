@@ -146,6 +146,39 @@ def test_absolute_names_of_another_machine(start: str, hdf5: Set, tmp_path: Path
         assert (other.column("sha256") == hdf5.column("sha256")).all()
 
 
+def test_images_that_are_given_win(tmp_path: Path) -> None:
+    """Names may lead somewhere, to other copies than those that are asked for."""
+    raw, other = tmp_path / "raw", tmp_path / "other"
+    shutil.copytree(HDF5 / "MIT1003", raw)
+    shutil.copytree(raw / "stimuli", other)
+    for path in other.iterdir():
+        path.write_bytes(path.read_bytes() + b"\0")
+    built = Set(raw, tmp_path / "set", stimuli=str(other))
+    for key in built.rows:
+        assert built.file(key) == (other / f"{key}.jpeg").read_bytes()
+
+
+def test_images_that_are_not_named_are_said(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(HDF5 / "MIT1003", raw)
+    zip_folder(raw / "stimuli", raw / "src" / "ALLSTIMULI.zip")  # those that it names, again
+    assert not any("not read" in line for line in Set(raw, tmp_path / "set").said)
+    shutil.copy(raw / "stimuli" / "i107362766.jpeg", raw / "stimuli" / "i0.jpeg")
+    said = Set(raw, tmp_path / "more").said
+    assert said[1] == "not read: stimuli/i0.jpeg" and ", 8 stimuli, " in said[0]
+
+
+def test_a_blurred_map_is_no_file_of_points(tmp_path: Path) -> None:
+    raw = both_layouts(tmp_path)
+    for path in raw.glob("MIT1003/*.hdf5"):
+        path.unlink()
+    assert len(Set(raw, tmp_path / "set").rows) == 8
+    name = "ALLFIXATIONMAPS/i1011319098_fix{}.jpg"
+    shutil.copy(raw / name.format("Map"), raw / name.format("Pts"))
+    with pytest.raises(DataError, match=r"fixPts.jpg: has more grey than white: a blurred map"):
+        Set(raw, tmp_path / "other")
+
+
 def test_one_missing_image_is_named_or_skipped(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     shutil.copytree(HDF5 / "MIT1003", raw)
@@ -158,6 +191,14 @@ def test_one_missing_image_is_named_or_skipped(tmp_path: Path) -> None:
 
 
 ARRAYS = DATA / "pysaliency_hdf5" / "v0.2.22"
+
+
+def test_arrays_need_no_images(tmp_path: Path) -> None:
+    shutil.copy(ARRAYS / "stimuli_array_attrs.hdf5", tmp_path / "stimuli.hdf5")
+    shutil.copy(ARRAYS / "fixations_trains.hdf5", tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(ValueError, match=r"--stimuli is not used: pysaliency HDF5 \(stimuli"):
+        Source(stimuli=str(tmp_path / "images")).entries(Raw(tmp_path))
 
 
 def test_arrays_grey_ones_too(tmp_path: Path) -> None:

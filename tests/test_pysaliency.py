@@ -150,7 +150,7 @@ def test_durations_of_single_fixations_come_from_the_history_of_later_ones(tmp_p
     expected["duration_s"][last] = np.nan
     source = HDF5 / "v0.2.21" / "fixations_trains_durations.hdf5"
     with h5py.File(source) as old, h5py.File(tmp_path / "f.hdf5", "w") as new:
-        new.attrs.update({"type": "Fixations", "version": "1.0", "__attributes__": "[]"})
+        new.attrs.update({"type": np.bytes_("Fixations"), "version": np.bytes_("1.0")})
         new["x"], new["y"], new["t"] = expected["x_px"], expected["y_px"], expected["start_s"]
         new["n"], new["lengths"] = expected["stimulus"].astype(int), expected["order"].astype(int)
         new["scanpath_index"] = np.cumsum(expected["order"] == 0) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,82 +11,24 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from raw.pysaliency import (
+    NAN,
+    TEXT,
+    WRITERS,
+    XS,
+    images,
+    names,
+    read,
+    replaced,
+    say,
+    scanpaths,
+    single,
+    trains,
+    write,
+)
 
 from dataprep import pysaliency
 from dataprep.manifest import DataError
-
-NAN = np.nan
-TEXT = h5py.string_dtype()
-XS = np.array([[1.5, 2.5, NAN], [NAN, NAN, NAN], [3.5, 4.5, 5.5], [6.5, NAN, NAN]])
-
-
-def trains(file: h5py.Group, version: str = "1.2") -> None:
-    """Write four scanpaths on three stimuli, the second one empty."""
-    file.attrs["type"], file.attrs["version"] = np.bytes_("FixationTrains"), np.bytes_(version)
-    file.attrs["__attributes__"] = np.bytes_('["subjects", "scanpath_index"]')
-    file["train_xs"], file["train_ys"], file["train_ts"] = XS, XS + 10, XS / 10
-    file["train_ns"], file["train_subjects"] = np.array([0, 0, 1, 2]), np.array([7, 8, 7, 8])
-
-
-def images(file: h5py.Group) -> None:
-    """Write two images, one grey."""
-    file.attrs.update({"type": "Stimuli", "version": "1.1", "size": 2, "__attributes__": "[]"})
-    file["0"] = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
-    file["1"] = np.arange(6, dtype=np.uint8).reshape(2, 3)
-
-
-def names(file: h5py.Group) -> None:
-    """Write the names of two images."""
-    file.attrs.update({"type": "FileStimuli", "version": "2.1", "size": 2})
-    file.create_dataset("filenames", data=["a.jpg", "b/ü.jpg"], dtype=TEXT)
-    shapes = file.create_dataset("shapes", (2,), h5py.vlen_dtype(np.int64))
-    shapes[0], shapes[1] = [4, 2, 3], [2, 3]
-
-
-def single(file: h5py.Group) -> None:
-    """Write three single fixations."""
-    file.attrs.update({"type": "Fixations", "version": "1.0"})
-    file["x"], file["y"], file["t"] = np.array([[1.5, 2.5, 3.5]] * 3)
-    file["n"], file["subjects"] = np.array([0, 1, 1]), np.array([0, 0, 1])
-    file["x_hist"] = np.array([[NAN, NAN], [1.5, NAN], [1.5, 2.5]])
-
-
-def scanpaths(file: h5py.Group) -> None:
-    """Write two scanpaths as the development version does, with names of subjects."""
-    file.attrs.update({"type": "ScanpathFixations", "version": "1.0"})
-    group = file.create_group("scanpaths")
-    group.attrs.update({"type": "Scanpaths", "version": "1.0"})
-    group.attrs["attribute_mapping"] = '{"when": "t", "dwell": "duration"}'
-    group["xs"] = group["ys"] = XS[2:]
-    group["n"], group["lengths"] = np.array([1, 0]), np.array([3, 1])
-    group["fixation_attributes/when"] = XS[2:] * 2
-    group["fixation_attributes/dwell"] = XS[2:] * 3
-    group.create_dataset("scanpath_attributes/subject", data=["zb", "CNG"], dtype=TEXT)
-
-
-WRITERS = {one.__name__: one for one in (trains, images, names, single, scanpaths)}
-
-
-def read(path: Path, stimuli: int | None = None) -> Any:
-    with pysaliency.open(path, path) as file:
-        (kind,) = pysaliency.kinds(file, path).values()
-        if kind not in pysaliency.STIMULI:
-            return pysaliency.read_fixations(file, path, stimuli)
-        found = pysaliency.read_stimuli(file, path)
-        for index in range(0 if found.names else len(found)):
-            found.pixels(index)
-        return found
-
-
-def write(path: Path, writer: Callable[[h5py.Group], None]) -> Path:
-    with h5py.File(path / "x.hdf5", "w") as file:
-        writer(file)
-    return path / "x.hdf5"
-
-
-def replaced(file: h5py.Group, name: str, data: Any, **options: Any) -> None:
-    del file[name]
-    file.create_dataset(name, data=data, **options)
 
 
 def test_empty_scanpaths_are_counted(tmp_path: Path) -> None:
@@ -123,17 +66,13 @@ def test_names_and_grey_images(tmp_path: Path) -> None:
             found.pixels(2)
 
 
-def test_packed_and_chunked_text_is_read(tmp_path: Path) -> None:
-    def packed(file: h5py.Group) -> None:
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}])
+def test_text_of_fixed_length_is_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    def writer(file: h5py.Group) -> None:
         names(file)
-        replaced(file, "filenames", ["a.jpg", "b.jpg"], dtype=TEXT, compression="gzip")
+        replaced(file, "filenames", np.array([b"a.jpg", b"b.jpg"]), **options)
 
-    def of_fixed_length(file: h5py.Group) -> None:
-        names(file)
-        replaced(file, "filenames", np.array([b"a.jpg", b"b.jpg"]))
-
-    for writer in (packed, of_fixed_length):
-        assert read(write(tmp_path, writer)).names == ("a.jpg", "b.jpg")
+    assert read(write(tmp_path, writer)).names == ("a.jpg", "b.jpg")
 
 
 def test_objects_are_found_in_any_group_and_loops_end(tmp_path: Path) -> None:
@@ -148,7 +87,7 @@ def test_objects_are_found_in_any_group_and_loops_end(tmp_path: Path) -> None:
 
 
 def attribute(name: str, value: Any) -> Callable[[h5py.Group], None]:
-    return lambda file: file.attrs.__setitem__(name, value)
+    return lambda file: say(file, **{name: value})
 
 
 def data(name: str, value: Any, **options: Any) -> Callable[[h5py.Group], None]:
@@ -184,6 +123,20 @@ def linked(link: Any) -> Callable[[h5py.Group], None]:
 
 def references(file: h5py.Group) -> None:
     replaced(file, "train_ns", [file["train_xs"].ref] * 4, dtype=h5py.ref_dtype)
+
+
+def scattered(file: h5py.Group) -> None:
+    del file["shapes"]
+    shapes = file.create_dataset("shapes", (2,), h5py.vlen_dtype(np.int64), chunks=(2,))
+    shapes[0] = shapes[1] = [4, 2, 3]
+
+
+def long_text(file: h5py.Group) -> None:
+    file.attrs["type"] = "FileStimuli"  # in a heap, which the library walks
+
+
+def compound(file: h5py.Group) -> None:
+    file.attrs.create("type", np.array([("a",)], [("x", TEXT)]))
 
 
 def a_gap(file: h5py.Group) -> None:
@@ -224,7 +177,7 @@ TRAPS: list[tuple[str, Callable[[h5py.Group], None], str]] = [
     ),
     ("trains", attribute("scanpath_attribute_mapping", "{"), "mapping: is not JSON"),
     ("trains", attribute("scanpath_attribute_mapping", "[]"), "mapping: is not a JSON dict"),
-    ("trains", attribute("scanpath_attribute_mapping", "[" * 99999), "mapping: is not JSON"),
+    ("trains", attribute("scanpath_attribute_mapping", "[" * 60000), "mapping: is not JSON"),
     ("single", data("y", [1.5, NAN, 2.5]), "y: fixation 1 is nan"),
     ("single", data("x_hist", np.ones((2, 2))), "x_hist: has the shape"),
     ("images", attribute("size", 10**15), "2: is missing"),
@@ -239,6 +192,10 @@ TRAPS: list[tuple[str, Callable[[h5py.Group], None], str]] = [
     ("names", data("filenames", ["a", ""], dtype=TEXT), "'' is no name"),
     ("names", data("filenames", [1, 2]), "filenames: holds no text"),
     ("names", data("filenames", [b"a", b"\xff"], dtype=TEXT), "filenames: is damaged"),
+    ("names", data("filenames", ["a", "b"], dtype=TEXT, chunks=(2,)), "filenames: .* in one piece"),
+    ("names", scattered, "shapes: is not stored in one piece, as pysaliency stores it: not read"),
+    ("names", long_text, "type: is neither a number nor a text of fixed length"),
+    ("names", compound, "type: is neither a number nor a text of fixed length"),
     ("names", lambda file: file["shapes"].__setitem__(0, [4]), r"row 0 is \(4,\), not the shape"),
     ("scanpaths", lambda file: file.pop("scanpaths"), "scanpaths: is missing"),
 ]
@@ -281,6 +238,41 @@ def test_a_damaged_heap_of_strings_ends(tmp_path: Path, at: int) -> None:
     whole[start + at : start + at + 8] = b"\xff" * 8
     path.write_bytes(whole)
     with pytest.raises(DataError, match="is damaged: "):
+        read(path)
+
+
+@pytest.mark.parametrize("place", ["attribute", "chunks"])
+@pytest.mark.parametrize("size", [0, 2**64 - 16])
+def test_a_damaged_heap_is_left_alone_where_the_library_would_walk_it(
+    tmp_path: Path, place: str, size: int
+) -> None:
+    # In another process: without the check it never comes back.
+    def writer(file: h5py.Group) -> None:
+        names(file)
+        if place == "attribute":
+            long_text(file)
+        else:
+            replaced(file, "filenames", ["a", "b"], dtype=TEXT, chunks=(2,))
+
+    path = write(tmp_path, writer)
+    whole = bytearray(path.read_bytes())
+    start = whole.index(b"GCOL")
+    while start >= 0:  # of every heap the first object
+        if size == 0:
+            whole[start + 16 : start + 18] = bytes(2)
+        whole[start + 24 : start + 32] = size.to_bytes(8, "little")
+        start = whole.find(b"GCOL", start + 1)
+    path.write_bytes(whole)
+    process = multiprocessing.get_context("spawn").Process(target=refuse, args=(path,))
+    process.start()
+    process.join(30)
+    process.kill()
+    assert process.exitcode == 0
+
+
+def refuse(path: Path) -> None:
+    """Read a file that has to be refused."""
+    with pytest.raises(DataError):
         read(path)
 
 

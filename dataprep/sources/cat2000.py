@@ -9,6 +9,7 @@ In any outer folder and in archives. The test set has no public fixations and is
 from __future__ import annotations
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ IMAGES, VAL_SHARE = 2000, 0.2
 ADDRESS = "saliency.mit.edu"
 KINDS = {"stimuli": "stimulus", "fixationlocs": "points", "fixationmaps": "map"}
 VARIABLE = "fixLocs"
+MIT1003 = re.compile(r"(^|/)ALLSTIMULI/|_fixPts\.jpg$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,8 @@ class Source(Saliency):
         category = (folders(name) or [""])[-1]
         if category in CATEGORIES:
             return f"{category}/{stem(name)}"
+        if category.lower() in ("allstimuli", "stimuli"):
+            raise DataError(path, name, "has no folder of a category; MIT1003's is source mit1003")
         close = difflib.get_close_matches(category.lower(), map(str.lower, CATEGORIES), n=1)
         meant = [one for one in CATEGORIES if one.lower() in close]
         hint = f"; meant is {meant[0]}, the authors' spelling" if meant else ""
@@ -99,12 +103,15 @@ class Source(Saliency):
             # A seed of its own, so that a category does not depend on which others are there.
             number = CATEGORIES.index(category)
             val = held_out(own, f"{self.seed}:{category}", VAL_SHARE)
-            folds = fold_splits(own, self.folds, (self.seed, number)) if self.folds else {}
+            seeds, what = (self.seed, number), f"stimuli of {category}"
+            folds = fold_splits(own, self.folds, seeds, what) if self.folds else {}
             for one in own:
                 splits[one] = ("val" if one in val else "train", *folds.get(one, ()))
         return splits
 
     def lacking(self, raw: Raw, files: Files) -> str:
+        if any(map(MIT1003.search, raw.names())):
+            return "looks like MIT1003: its source is mit1003"
         need = "wanted is trainSet (Stimuli beside FIXATIONLOCS), or pysaliency's stimuli.hdf5 with"
         need += " fixations.hdf5"
         if files.ignored and not files.of("stimulus"):

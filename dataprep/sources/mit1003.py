@@ -18,6 +18,7 @@ from dataprep.fixations import Array, marks_of_image
 from dataprep.folds import fold_splits, held_out
 from dataprep.image import is_image
 from dataprep.layouts import Files, folders, listed, stem
+from dataprep.manifest import DataError
 from dataprep.raw import Raw
 from dataprep.saliency import Saliency
 from dataprep.sources import Download, Entry, PublicFile
@@ -28,6 +29,7 @@ STIMULI = ("allstimuli", "stimuli")
 FIXATIONS = re.compile(r"(.+)_fix(Pts|Map)")
 # The official archive has such a file, a double of the right one.
 STRAY = re.compile(r".+[^_]fix(Pts|Map)")
+CAT2000 = re.compile(r"(^|/)(Stimuli|FIXATIONLOCS)/[A-Za-z]+/\d+\.(jpg|mat)$")
 GAZE = re.compile(r"(.*/)?DATA(\.zip)?/.+\.mat")
 
 
@@ -60,6 +62,8 @@ class Source(Saliency):
         return marks_of_image(raw.read(name), raw.path, name)
 
     def identify(self, path: Path, name: str) -> str:
+        if CAT2000.search(name):
+            raise DataError(path, name, "looks like CAT2000: its source is cat2000")
         return stem(name)
 
     def numbered(self, path: Path, row: int, attributes: Mapping[str, Any]) -> str:
@@ -75,6 +79,8 @@ class Source(Saliency):
         }
 
     def lacking(self, raw: Raw, files: Files) -> str:
+        if any(map(CAT2000.search, raw.names())):
+            return "looks like CAT2000: its source is cat2000"
         stimuli, maps = files.of("stimulus"), files.of("map")
         need = "wanted are ALLSTIMULI and ALLFIXATIONMAPS, or pysaliency's stimuli.hdf5 with"
         need += " fixations.hdf5"

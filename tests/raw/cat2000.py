@@ -86,7 +86,8 @@ def write_hdf5(folder: Path, names: list[str], shift_px: float = 0.0) -> None:
     xs, ys, ts = (np.full((len(paths), longest), np.nan) for _ in range(3))
     for i, path in enumerate(paths):
         xs[i, : len(path)], ys[i, : len(path)] = path.T + shift_px
-        ts[i, : len(path)] = np.arange(len(path))
+        # The running index from 1, as pysaliency has it.
+        ts[i, : len(path)] = np.arange(1, len(path) + 1)
     rows = np.repeat(np.arange(len(NAMES)), 3)
     with h5py.File(folder / "fixations.hdf5", "w") as file:
         file.attrs.update({"type": np.bytes_("FixationTrains"), "version": np.bytes_("1.0")})

@@ -29,6 +29,15 @@ def write(folder: Path) -> dict[str, Any]:
     return {"folds": 3, "density": 4}
 
 
+def write_unpacked(folder: Path) -> Path:
+    """Write the raw files, those of the archive as files; return the folder."""
+    write(folder)
+    with zipfile.ZipFile(folder / "ALLFIXATIONMAPS.zip") as archive:
+        archive.extractall(folder)
+    (folder / "ALLFIXATIONMAPS.zip").unlink()
+    return folder
+
+
 def stimulus(stem: str) -> bytes:
     """Return a stimulus; of one, the stored pixels are those that its fixations are of."""
     pixels = picture(STEMS.index(stem), *SIZES[stem])
