@@ -31,7 +31,11 @@ class Check:
     """Looks at the first batches of a contestant; ValueError says what is wrong with them."""
 
     def __init__(self, work: Work, look_at: int = 6) -> None:
-        self.work, self.look_at, self.held = work, look_at, load(work)
+        self.work, self.held = work, load(work)
+        wide = int(self.held["is_wide"].sum())
+        # No more than an epoch, in which no image may come twice.
+        epoch = wide // work.batch + (len(self.held["is_wide"]) - wide) // work.batch
+        self.look_at = min(look_at, epoch)
         self._known = torch.from_numpy(self.held["images"])
         self._rows: list[Array] = []
         self._figures: list[Array] = []  # (B, 2, 3): seen and expected
