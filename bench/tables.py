@@ -192,8 +192,8 @@ def fixation_metrics(facts: Facts) -> Table:
         rows.append(
             [
                 _bold(name),
-                _rate(own["images_per_s"]),
-                short(own["cpu_ms_per_image"]),
+                "{median:.2f} ({min:.2f}-{max:.2f})".format(**own["images_per_s"]),
+                f"{own['cpu_ms_per_image']['median']:,.0f}",
                 f"{own['extrapolated_s']['median'] / 60:.1f} min",
                 f"{own['peak_mb']['median']:,.0f}",
                 short(own["nostall_times_faster"]),
