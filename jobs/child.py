@@ -20,12 +20,11 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
 import click
 
-from tasks.run.signals import STOPPING
+from tasks.run.signals import Asked
 
 POLL_S = 0.1
 
@@ -39,7 +38,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-class Stop:
+class Stop(Asked):
     """The signal that asked the study to stop, passed on to the command at work so that it saves.
 
     The command has a session of its own: a Ctrl-C reaches it through here, once. A second one
@@ -47,27 +46,10 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self.signal = 0
+        super().__init__()
         self.process: subprocess.Popen[bytes] | None = None
-        self._before: list[Any] = []
 
-    def __bool__(self) -> bool:
-        return bool(self.signal)
-
-    def __enter__(self) -> Stop:
-        self._before = [signal.signal(number, self._ask) for number in STOPPING]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, before in zip(STOPPING, self._before, strict=True):
-            signal.signal(number, before or signal.SIG_DFL)  # None: set outside Python
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, number: int, frame: FrameType | None) -> None:
         passed = signal.SIGINT if self.signal else signal.SIGTERM
         self.signal = number
         if self.process is not None:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Asked:
-    """True once a signal came inside the context; a second Ctrl-C interrupts at once.
+    """True once a signal came inside the context, which one is kept; a second Ctrl-C interrupts.
 
     Signals are answered between steps, so that a checkpoint is whole. Outside the context they do
     what they did before: who called the trainer keeps its own handlers.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.signal = 0
         self._before: list[Any] = []
 
     def __bool__(self) -> bool:
-        return self._asked
+        return bool(self.signal)
 
-    def __enter__(self) -> Asked:
-        self._before = [signal.signal(number, self._ask) for number in STOPPING]
+    def __enter__(self) -> Self:
+        self._before = [signal.signal(number, self.ask) for number in STOPPING]
         return self
 
     def __exit__(
@@ -36,7 +36,8 @@ class Asked:
         for number, before in zip(STOPPING, self._before, strict=True):
             signal.signal(number, before or signal.SIG_DFL)  # None: set outside Python
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked and number == signal.SIGINT:
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Take in a signal."""
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked = True
+        self.signal = number
