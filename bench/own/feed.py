@@ -40,7 +40,7 @@ def training(work: Work) -> Training:
         raise DataError("--model", work.model, f"no such recipe; there are: {', '.join(there)}")
     family, recipe = there[work.model]
     try:
-        net = models.build(family, **recipe.net)
+        net = models.build(family, blank=True, **recipe.net)  # of its weights nothing is asked
         task = tasks.load(recipe.task)(dataset, net, **recipe.task_options)
         task.check(recipe.train_split)
         feed = task.feed(training=True)
