@@ -24,7 +24,7 @@ from torch import Tensor
 
 import tasks
 from dataprep.manifest import DataError
-from loaders import Batch, Dataset, Points
+from loaders import Batch, Dataset
 from loaders.stages import Normalise, Stage
 from tasks import Feed, Loss, Net
 from tasks.metrics.centre import UNIFORM_SHARE, CentreBias
@@ -133,7 +133,7 @@ class Task(tasks.Task):
         per_sample, terms = nll, {"nll": nll.detach()}
         if self.average == "fixation":
             points: Any = batch.fields[FIXATIONS]
-            per_sample = nll * (_counts(points).to(nll.device) / self._mean_count)
+            per_sample = nll * (points.starts.diff().to(nll.device) / self._mean_count)
         if self.entropy_weight:
             applied = step % self.entropy_every == 0
             terms["entropy_applied"] = nll.new_full((), float(applied))
@@ -209,9 +209,8 @@ class Task(tasks.Task):
         height, width = self.size.of(image.height, image.width)
         seen = image.resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None] / 255
-        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.input.mean, self.input.std))
         device = next(self.net.parameters()).device
-        log_density = net(((pixels - mean) / std).to(device))[0].float()
+        log_density = net(self._normalised(pixels.to(device)))[0].float()
         whole = overlay.resized(log_density, image.height, image.width)
         return overlay.save(path, out, np.asarray(image), whole)
 
@@ -231,7 +230,7 @@ class Task(tasks.Task):
     def _nll(self, log_density: Tensor, batch: Batch) -> Tensor:
         """Return (B,) bit per fixation; DataError where an image has no fixation left."""
         points: Any = batch.fields[FIXATIONS]
-        counts = _counts(points)
+        counts = points.starts.diff()
         if (counts == 0).any():
             raise self._empty(batch, int(counts.argmin()))
         if self.target == "map":
@@ -261,10 +260,13 @@ class Task(tasks.Task):
         ids = batch.id.tolist()
         if not self._known.intersection(ids):
             return None
-        module: Any = self.net
-        own = module.centre_bias.detach().cpu().numpy()
-        grids = [self._bias_without(one) if one in self._known else own for one in ids]
+        # In training all are known: the device is not asked for the network's own grid.
+        grids = [self._bias_without(one) if one in self._known else self._bias() for one in ids]
         return torch.from_numpy(np.stack(grids)).to(batch["image"].device)
+
+    def _bias(self) -> Array:
+        net: Any = self.net
+        return np.asarray(net.centre_bias.cpu().numpy())
 
     def _without(self, sample: int) -> Array:
         """Return (G, G) the centre bias of all training images but one, float32."""
@@ -282,15 +284,12 @@ class Task(tasks.Task):
     def _uniform(self, size: Sequence[int], device: torch.device) -> Tensor:
         """Return (16, 3, H, W) images of one grey level each, normalised as all others are."""
         grey = torch.linspace(0, 1, LEVELS, device=device).view(-1, 1, 1, 1)
-        mean, std = (
-            grey.new_tensor(v).view(1, -1, 1, 1) for v in (self.input.mean, self.input.std)
-        )
-        return ((grey - mean) / std).expand(-1, -1, *size).contiguous()
+        return self._normalised(grey).expand(-1, -1, *size).contiguous()
 
-
-def _counts(points: Points) -> Tensor:
-    """Return (B,) fixations of each image."""
-    return points.starts.diff()
+    def _normalised(self, images: Tensor) -> Tensor:
+        """Return images (B, 1 or 3, H, W) of [0, 1] as the loader delivers them."""
+        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in (self.input.mean, self.input.std))
+        return (images - mean) / std
 
 
 def _own(batch: Batch, i: int) -> Array:
