@@ -71,7 +71,7 @@ class Photos(Workload):
         from photos import check
 
         if name == "decode":
-            return check.CheckDecoded(work.reference)
+            return check.decoded(work.reference)
         return check.Check(work.reference, work.batch, work.size)
 
     def facts(self, work: Work) -> dict[str, Any]:

@@ -131,12 +131,17 @@ class Check:
         return {"samples": self._samples} | {key: round(x, 4) for key, x in seen.items()}
 
 
-class CheckDecoded:
-    """Looks at whole decoded images, uint8 (H, W, 3)."""
+def decoded(path: str) -> CheckDecoded:
+    """Return the check of whole decoded photographs, by the reference's figures."""
+    figures = json.loads(Path(path).read_text())["figures"]
+    return CheckDecoded(float(np.mean(figures, axis=0)[0]), 2 * NEAR_MEAN)
 
-    def __init__(self, path: str) -> None:
-        figures = json.loads(Path(path).read_text())["figures"]
-        self.expected = float(np.mean(figures, axis=0)[0])
+
+class CheckDecoded:
+    """Looks at whole decoded images, uint8 (H, W, 3): their mean must be near what is expected."""
+
+    def __init__(self, expected: float, near: float) -> None:
+        self.expected, self.near = expected, near
         self._means: list[float] = []
 
     def __call__(self, images: list[Any]) -> None:
@@ -149,6 +154,6 @@ class CheckDecoded:
     def result(self) -> dict[str, Any]:
         """Return what was seen; ValueError where these are not the images."""
         mean = float(np.mean(self._means))
-        if abs(mean - self.expected) > 2 * NEAR_MEAN:
+        if abs(mean - self.expected) > self.near:
             raise ValueError(f"pixels are {mean:.2f}, expected is {self.expected:.2f}")
         return {"samples": len(self._means), "mean": round(mean, 4)}

@@ -48,7 +48,11 @@ def spread(threads: int, make: Callable[[int], Made]) -> Generator[Made, None, N
 
 def decode(work: Work, setting: Setting) -> Generator[list[Array], None, None]:
     """Decode whole files from memory, one buffer a thread; yield the last image of a batch."""
-    held = [data for _, data in some(work.own, FILES)]
+    return decoding([data for _, data in some(work.own, FILES)], work.batch, setting["threads"])
+
+
+def decoding(held: list[bytes], batch: int, threads: int) -> Generator[list[Array], None, None]:
+    """Decode files that are held, over and over; yield the last image of each batch."""
     sizes = [simplejpeg.decode_jpeg_header(data)[:2] for data in held]
     room = max(height * width * 3 for height, width in sizes)
     local = threading.local()
@@ -56,11 +60,11 @@ def decode(work: Work, setting: Setting) -> Generator[list[Array], None, None]:
     def make(step: int) -> list[Array]:
         if not hasattr(local, "buffer"):
             local.buffer = np.empty(room, np.uint8)
-        for i in range(step * work.batch, (step + 1) * work.batch):
+        for i in range(step * batch, (step + 1) * batch):
             image = simplejpeg.decode_jpeg(held[i % len(held)], buffer=local.buffer)
         return [image]
 
-    return spread(setting["threads"], make)
+    return spread(threads, make)
 
 
 def ceiling(work: Work, setting: Setting) -> Generator[tuple[Any, Any], None, None]:

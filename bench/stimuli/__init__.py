@@ -60,7 +60,7 @@ class Stimuli(Workload):
         """Return a check of pixels and fixations."""
         from stimuli import check
 
-        return check.CheckDecoded(work) if name == "decode" else check.Check(work)
+        return check.decoded(work) if name == "decode" else check.Check(work)
 
     def facts(self, work: Work) -> dict[str, Any]:
         """Return the work, and what the files are."""

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from photos.check import CheckDecoded
 from torch import Tensor
 
 from stimuli.reference import figures, load, thumbnails
-from stimuli.work import MEAN, STD, Work
+from stimuli.work import Work
 
 Array = npt.NDArray[Any]
 # So far a block's mean may lie from Pillow's, in units of the norm: a grey level is 0.017.
@@ -120,24 +121,7 @@ class Check:
         return {"samples": len(rows)} | {key: round(float(x), 4) for key, x in told.items()}
 
 
-class CheckDecoded:
-    """Looks at whole decoded images, uint8 (h, w, 3)."""
-
-    def __init__(self, work: Work) -> None:
-        held = load(work)["figures"][:, 0]
-        self.expected, self.near = float(held.mean()), 3 * float(held.std())
-        self._means: list[float] = []
-
-    def __call__(self, images: list[Array]) -> None:
-        """Take in the images of one thread's buffer."""
-        for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(f"an image is {image.shape} {image.dtype}")
-            self._means.append(float(((image / 255 - MEAN) / STD).mean()))
-
-    def result(self) -> dict[str, Any]:
-        """Return what was seen; ValueError where these are not the images."""
-        mean = float(np.mean(self._means))
-        if abs(mean - self.expected) > self.near:
-            raise ValueError(f"pixels are {mean:.2f}, expected is {self.expected:.2f}")
-        return {"samples": len(self._means), "mean": round(mean, 4)}
+def decoded(work: Work) -> CheckDecoded:
+    """Return the check of whole decoded stimuli: other pixels than those that batches hold."""
+    held = load(work)["figures"][:, 0]
+    return CheckDecoded(float(held.mean()), 3 * float(held.std()))

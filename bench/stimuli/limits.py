@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from photos.limits import spread
+from photos.limits import decoding, spread
 from workload import Batches, Setting
 
 from stimuli.listing import listed
@@ -24,17 +24,7 @@ IMAGES = 96
 def decode(work: Work, setting: Setting) -> Batches:
     """Decode whole files from memory, one buffer a thread; yield the last image of a batch."""
     held = [Path(one.path).read_bytes() for one in listed(work)]
-    room = max(one.height * one.width * 3 for one in listed(work))
-    local = threading.local()
-
-    def make(step: int) -> list[Array]:
-        if not hasattr(local, "buffer"):
-            local.buffer = np.empty(room, np.uint8)
-        for i in range(step * work.batch, (step + 1) * work.batch):
-            image = simplejpeg.decode_jpeg(held[i % len(held)], buffer=local.buffer)
-        return [image]
-
-    return spread(setting["threads"], make)
+    return decoding(held, work.batch, setting["threads"])
 
 
 def ceiling(work: Work, setting: Setting) -> Batches:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import workload
+from photos.work import MEAN, STD
 
-# ImageNet's, of pixels in [0, 1].
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+__all__ = ["MEAN", "STD", "Work"]
 
 
 @dataclass(frozen=True, kw_only=True)
