@@ -89,8 +89,8 @@ def study(
     Killed anywhere, the same command goes on: finished runs are kept, a run that was stopped
     resumes by itself, one that fails is named while the others go on. The report (report.html,
     report.json, results.csv, table.tex) has means with intervals over seeds and paired tests
-    against the first variant. The flags from --micro-batch on say how to
-    run; they may change when a study goes on.
+    against the first variant. The flags from --micro-batch on say how to run; they may change when
+    a study goes on.
 
     \b
     python -m jobs study saliency --dry-run
@@ -123,12 +123,7 @@ def study(
         return _dry(chosen, members)
     failed: dict[str, str] = {}
     if not report_only:
-        for member in members:
-            member.check()
-        with plan.locked(runs / name) as held:
-            planned = plan.record(runs / name, planned)
-            runner = Runner(runs / name, list(works(chosen, members)))
-            runner.run(held)
+        planned, runner = _run(runs / name, planned, chosen, members)
         failed = runner.failed
         if runner.stop:
             return 128 + runner.stop.signal
@@ -136,6 +131,19 @@ def study(
         planned = Plan(study=name, overrides=given, seeds=sorted({*asked, *before.seeds}))
     written = _report(chosen, planned, options, failed, out or runs / name)
     return _show(written, out or runs / name, failed)
+
+
+def _run(
+    folder: Path, planned: Plan, chosen: Study, members: Sequence[Member]
+) -> tuple[Plan, Runner]:
+    """Run what is not finished; return the plan with the seeds of earlier calls, and the runner."""
+    for member in members:
+        member.check()
+    with plan.locked(folder) as held:
+        planned = plan.record(folder, planned)
+        runner = Runner(folder, list(works(chosen, members)))
+        runner.run(held)
+    return planned, runner
 
 
 def _chosen(study: Study, variants: str | None, evaluations: Sequence[str]) -> Study:
