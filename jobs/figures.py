@@ -39,17 +39,15 @@ def shared(results: Results, folder: Path) -> list[Picture]:
     return [*_headline(results, folder / "headline.png"), *_curves(results, folder / "curves.png")]
 
 
-def points(axes: Any, results: Results, place: str, metric: str, x: float = 0) -> None:
+def points(axes: Any, results: Results, place: str, metric: str) -> None:
     """Draw a metric of every variant: a dot a seed, mean and interval beside them."""
     for number, variant in enumerate(results.variants):
         seeds = list(results.by_seed(variant.name, place, metric).values())
         spread = results.spread(variant.name, place, metric)
-        axes.plot([x + number - 0.12] * len(seeds), seeds, ".", color=colour(number), alpha=0.5)
+        axes.plot([number - 0.12] * len(seeds), seeds, ".", color=colour(number), alpha=0.5)
         if spread.mean is not None:
             error = None if spread.half is None else [spread.half]
-            axes.errorbar(
-                [x + number], [spread.mean], error, fmt="o", color=colour(number), capsize=4
-            )
+            axes.errorbar([number], [spread.mean], error, fmt="o", color=colour(number), capsize=4)
     axes.set_xticks(range(len(results.variants)), [v.label or v.name for v in results.variants])
     axes.set_xlim(-0.6, len(results.variants) - 0.4)
     axes.grid(axis="y", alpha=0.3)
