@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from loaders import Batch, Dataset, Loader, World
 from models import Recipe
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
-from tasks.run.launch import Launch
+from tasks.run.launch import Launch, join
 from tasks.run.log import Log, peak_memory
 from tasks.run.restore import recipe_of
-from tasks.run.selection import Scored, gather, select
+from tasks.run.selection import Scored, gather, judging, select, weigh
 from tasks.run.signals import Asked
+from tasks.run.tally import Tally, Visits
 from tasks.run.window import Measured, Window
 
 
@@ -49,7 +51,7 @@ class Trainer:
     ):  # blank: the weights will come from a checkpoint
         self.recipe, self.launch, self.run = recipe, launch, run
         self.world = World.from_environment()
-        self.device = self._device()
+        self.device = launch.open_device(self.world)
         self.dataset = Dataset(recipe.data, root)
         torch.manual_seed(recipe.seed)
         family = models.recipes()[model][0]
@@ -63,6 +65,7 @@ class Trainer:
         }
         self.dataset.split(recipe.val_split)  # a missing one is said now, not at the end
         self.loader = self._training_loader()
+        # At the most, where the strategy may shorten epochs.
         self.steps = recipe.steps or recipe.epochs * self.loader.steps
         if not self.steps:
             raise ValueError("say how long to train: --steps or --epochs")
@@ -81,19 +84,11 @@ class Trainer:
         self.ddp: DistributedDataParallel | None = None
         if self.world.size > 1:
             self.objective = self.ddp = DistributedDataParallel(self.objective)
-        self.step, self.best, self.skipped = 0, -math.inf, 0
+        visits = Visits(self.dataset.samples, self.world) if launch.count_visits else None
+        self.tally = Tally(visits)
+        self.step, self.progress, self.best, self.skipped = 0, 0.0, -math.inf, 0
         self.asked, self.stop = Asked(), False  # by a signal here; by any rank, agreed
         self.log = Log(None, 0, 0)
-
-    def _device(self) -> torch.device:
-        name = self.launch.device
-        if name == "cuda" and not torch.cuda.is_available():
-            raise ValueError("--device cuda: torch finds no CUDA device here")
-        if name == "cpu" or not torch.cuda.is_available():
-            return torch.device("cpu")
-        torch.cuda.set_device(self.world.local_rank)
-        torch.backends.cudnn.benchmark = True
-        return torch.device("cuda", self.world.local_rank)
 
     def _training_loader(self) -> Loader:
         recipe, feed = self.recipe, self.task.feed(training=True)
@@ -109,6 +104,8 @@ class Trainer:
             strategy=recipe.strategy,
             strategy_options=recipe.strategy_options,
             feedback_lag=recipe.feedback_lag,
+            epochs=None if recipe.steps else recipe.epochs,
+            run_steps=recipe.steps or None,
             **self._loading(training=True),
         )
 
@@ -124,21 +121,26 @@ class Trainer:
 
     def _steps(self) -> None:
         batches, window, first = iter(self.loader), Window(self.loader), self.step
-        while self.step < self.steps:
+        while self.progress < 1 and not self.stop:
+            began = time.perf_counter()
             batch = next(batches)
             if self.step == first:  # start-up, not waiting: threads begin, kernels are compiled
                 self.log.first_batch(window.seconds, self.loader.facts())
                 window.start()
+                began = time.perf_counter()
             terms = self._step(batch)
             window.add(min(batch.total, self.recipe.global_batch_size), terms)
             self.log.advance(self.step)
-            if self.step % self.launch.log_every == 0 or self.step == self.steps:
+            if self.step % self.launch.log_every == 0 or self.progress == 1:
                 self._log(batch, window.close())
-            if self.stop:
-                break
+            self.tally.seconds += time.perf_counter() - began
             every = self.recipe.validate_every
             with window.paused():
-                if every and self.step % every == 0 and self.step < self.steps:
+                if epoch := self.tally.end_epoch(batch, self.loader):
+                    self.log.epoch(batch.epoch, self.step, epoch)
+                if self.stop or self.progress == 1:
+                    continue
+                if every and self.step % every == 0:
                     self.validate()
                 elif self.step % self.launch.checkpoint_every == 0:
                     self.save()
@@ -152,6 +154,7 @@ class Trainer:
             self.load(load_checkpoint(latest))
         elif first:
             self.run.begin(self.facts)
+            self.run.keep(self.task.records(self.recipe.train_split))
         if first:
             (self.run.folder / REQUEUE).unlink(missing_ok=True)
             self.run.log(kind="launch", step=self.step, ranks=self.world.size, **vars(self.launch))
@@ -168,9 +171,10 @@ class Trainer:
         # Torch's own randomness (dropout) is keyed too: a resumed run needs no generator's state.
         torch.manual_seed((recipe.seed * 1_000_003 + self.step) * 4099 + self.world.rank)
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate(self.step / self.steps)
+            group["lr"] = recipe.learning_rate(self.progress)
         chosen, seen = self._select(batch)
-        terms, scores = self._backward(chosen)
+        terms, scores = self._backward(chosen, weighs=seen is None and not batch.final)
+        self.tally.count(batch, chosen, scored=seen is not None)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if recipe.grad_clip:
@@ -185,14 +189,18 @@ class Trainer:
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
+        self.progress = recipe.progress(self.step, batch.epoch + (batch.step + 1) / batch.steps)
         if self.loader.listens:
             self.loader.observe(*(seen or gather(self.loader, batch, scores)))
         if not sound_everywhere:
             self._not_finite(batch)
         return terms
 
-    def _backward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Add up the gradients of Σ w·loss / Σ w over micro-batches; returns terms and scores."""
+    def _backward(self, batch: Batch, weighs: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Add up the gradients of Σ w·loss / n over micro-batches; returns terms and scores.
+
+        weighs: a strategy that weighs does so here, by this very forward pass.
+        """
         parts = list(batch.split(self.launch.micro_batch or len(batch)))
         sums: dict[str, Tensor] = {}
         scores: dict[str, list[Tensor]] = {}
@@ -201,6 +209,9 @@ class Trainer:
             with contextlib.nullcontext() if last or not self.ddp else self.ddp.no_sync():
                 with self._autocast():
                     value, per_sample, terms, scored = self.objective(part, self.step)
+                if weighs and self.loader.strategy.weighs():
+                    part = weigh(self.loader, part, scored)[0]
+                self.tally.visit(part)
                 # DDP averages over W ranks, so each rank's sum counts W times its share.
                 share = part.weight * (self.world.size / batch.total)
                 loss = (share * value).sum() if per_sample else value / len(parts)
@@ -218,14 +229,16 @@ class Trainer:
         return torch.autocast(self.device.type, kind, enabled=kind is not None)
 
     def _select(self, batch: Batch) -> tuple[Batch, Scored | None]:
-        """Let a strategy that asks for it pick or weigh samples after a scoring pass."""
-        strategy = self.loader.strategy
-        if not (strategy.picks() or strategy.weighs()):
+        """Let a strategy that asks for it pick samples, or weigh micro-batches, by a scoring pass.
+
+        The weights of a batch that is trained on as a whole need none: see `_backward`.
+        """
+        strategy, size = self.loader.strategy, self.launch.micro_batch or len(batch)
+        if batch.final or not (strategy.picks() or (strategy.weighs() and size < len(batch))):
             return batch, None
-        with torch.no_grad(), self._autocast():
-            parts = batch.split(self.launch.micro_batch or len(batch))
-            losses = [self.task.loss(self.net, part, self.step) for part in parts]
-        return select(self.loader, self.task, batch, losses)
+        with torch.no_grad(), self._autocast(), judging(self.net):
+            losses = [self.task.loss(self.net, part, self.step) for part in batch.split(size)]
+            return select(self.loader, self.task, batch, losses)
 
     def _agreed(self, sound: Tensor) -> bool:
         """Share stop signals and soundness: all ranks do the same."""
@@ -246,14 +259,8 @@ class Trainer:
         self.log.say(f"{why}; skipped, {self.skipped} so far")
 
     def _log(self, batch: Batch, measured: Measured) -> None:
-        values = torch.stack([term.double() for term in measured.terms.values()])
-        waits = torch.tensor([measured.wait_share], dtype=torch.double, device=self.device)
-        if self.world.size > 1:
-            dist.all_reduce(values)
-            dist.all_reduce(waits, dist.ReduceOp.MAX)  # the slowest rank holds up all others
-        facts = dict(zip(measured.terms, values.tolist(), strict=True))
-        facts |= {"lr": self.optimiser.param_groups[0]["lr"], "seconds": measured.seconds}
-        facts |= {"samples_per_s": measured.samples_per_s, "wait_share": float(waits)}
+        facts = measured.everywhere(self.world, self.device)
+        facts |= {"lr": self.optimiser.param_groups[0]["lr"]}
         facts |= {"memory_bytes": peak_memory(self.device)}
         bad = len(self.loader.quarantine.bad)
         facts |= {"skipped": self.skipped} if self.skipped else {}
@@ -285,7 +292,9 @@ class Trainer:
         state = {
             "step": self.step,
             "best": self.best,
+            "progress": self.progress,
             "skipped": self.skipped,
+            "tally": self.tally.state(),
             "facts": self.facts,
             "model": self.net.state_dict(),
             "ema": self.ema.state_dict() if self.ema else {},
@@ -301,6 +310,8 @@ class Trainer:
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back a checkpoint."""
         self.step, self.best, self.skipped = state["step"], state["best"], state["skipped"]
+        self.progress = state["progress"]
+        self.tally.load(state["tally"])
         self.net.load_state_dict(state["model"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
@@ -318,7 +329,7 @@ class Trainer:
 
     def _finish(self) -> None:
         """Leave a marker if told to stop; else validate, write the report and say where it is."""
-        if self.step < self.steps:
+        if self.progress < 1:
             self.save()
             if self.world.is_first:
                 (self.run.folder / REQUEUE).touch()
@@ -326,9 +337,13 @@ class Trainer:
             return self.log.close()
         self.save()  # whatever the validation does, the training is kept
         judged = self.validate()
+        net = self.evaluated().eval()
+        reports.judge(self.run, self.task, net, self.launch.judged_splits, **self._loading())
         if self.world.is_first:
             alone = self._loading(world=World())
-            paths = reports.write(self.run, self.task, self.evaluated().eval(), judged, **alone)
+            self.tally.write(self.run, self.loader)
+            work = {"steps": self.step} | self.tally.facts()
+            paths = reports.write(self.run, self.task, net, judged, work, **alone)
             self.log.finish(reports.wait_share(self.run), paths)
         self.log.close()
 
@@ -364,7 +379,7 @@ def main(
         if show:
             return print(json.dumps(recipe.facts(), indent=1))
         launch = flags.replace(Launch(), given)
-        _join()
+        join()
         run = Run(runs / (name or model))
         trainer = Trainer(model, recipe, launch, run, data_root, bool(init or run.latest()))
         if init:
@@ -378,13 +393,6 @@ def main(
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def _join() -> None:
-    world = World.from_environment()
-    if world.size > 1:
-        gpu = torch.cuda.is_available()
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
 
 
 if __name__ == "__main__":

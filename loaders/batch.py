@@ -38,7 +38,8 @@ class Batch:
 
     id: place in the set; position: place in the epoch's global sequence; weight: how much a sample
     counts in the loss, 0 for fillers (repeated samples that make ranks and batches equal); total:
-    the sum of weights over the global step, all ranks together.
+    the samples of the global step, all ranks together, fillers not counted: the loss is Σ w·ℓ over
+    it. steps: of this epoch. final: the weights were chosen with the samples, nothing is picked.
     """
 
     fields: dict[str, Tensor | Points]
@@ -48,6 +49,8 @@ class Batch:
     total: float
     epoch: int = 0
     step: int = 0
+    steps: int = 0
+    final: bool = False
 
     def __len__(self) -> int:
         return len(self.id)

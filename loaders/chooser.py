@@ -1,8 +1,9 @@
 """Which rows come next: the one place where order, strategy and feedback meet.
 
-The strategy is asked for step t after it has observed exactly the steps up to t − lag, so its
-choices do not depend on how far the loader reads ahead, on threads or on ranks. What was chosen
-but not yet consumed is part of the state: a resumed run serves it first.
+A strategy that chooses is asked for step t after it has observed exactly the steps up to t − lag,
+so its choices do not depend on how far the loader reads ahead, on threads or on ranks. What was
+chosen but not yet consumed is part of the state: a resumed run serves it first. One that does not
+choose observes each step at once: what it picks depends on all steps before.
 """
 
 from __future__ import annotations
@@ -16,27 +17,34 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loaders.strategies import Scores, Strategy
+from loaders.strategies import Chosen, Scores, Strategy
 
 Array = npt.NDArray[Any]
 
 
 class Choice(NamedTuple):
-    """The rows of one step."""
+    """The rows of one step, of so many in its epoch; weights None: all 1, or picked later."""
 
     epoch: int
     step: int
     rows: Array
+    weights: Array | None = None
+    steps: int = 0
 
 
 class Chooser:
-    """Asks the strategy, step after step; only `take` is for the reading thread."""
+    """Asks the strategy, step after step; only `take` is for the reading thread.
 
-    def __init__(self, strategy: Strategy, lag: int, epochs: int | None) -> None:
+    epochs: after so many it ends. steps: the run's length, where it is known in steps.
+    """
+
+    def __init__(
+        self, strategy: Strategy, lag: int, epochs: int | None, steps: int | None = None
+    ) -> None:
         if lag < 1:
             raise ValueError(f"a choice cannot see its own scores: feedback_lag {lag} is below 1")
-        self.strategy, self._lag, self._epochs = strategy, lag, epochs
-        self.listens = type(strategy).observe is not Strategy.observe
+        self.strategy, self._lag, self._epochs, self._length = strategy, lag, epochs, steps
+        self._lags = strategy.listens() and strategy.chooses()
         self._epoch, self._step, self._steps = 0, 0, 0  # the next choice; steps 0: not begun
         self._made, self._seen = 0, 0  # choices made and steps observed since the run began
         self._chosen: deque[Choice] = deque()  # made, not consumed
@@ -67,7 +75,7 @@ class Chooser:
     def _is_ready(self) -> bool:
         """True where a choice is there, or everything that it may depend on is."""
         replays = self._replayed < len(self._chosen)
-        return replays or not self.listens or self._seen + len(self._waiting) >= self._due
+        return replays or not self._lags or self._seen + len(self._waiting) >= self._due
 
     @property
     def _due(self) -> int:
@@ -85,7 +93,7 @@ class Chooser:
         if self._replayed < len(self._chosen):
             self._replayed += 1
             return self._chosen[self._replayed - 1]
-        while self.listens and self._seen < self._due:
+        while self._lags and self._seen < self._due:
             self.strategy.observe(*self._waiting.popleft())
             self._seen += 1
         return self._choose()
@@ -96,14 +104,26 @@ class Chooser:
         if self._epochs is not None and self._epoch >= self._epochs:
             return None
         if not self._steps:
-            self._steps = self.strategy.begin(self._epoch)
-        rows = self.strategy.choose(self._epoch, self._step)
-        choice = Choice(self._epoch, self._step, rows)
+            self._begin()
+        chosen = self.strategy.choose(self._epoch, self._step)
+        rows, weights = chosen if isinstance(chosen, Chosen) else (chosen, None)
+        choice = Choice(self._epoch, self._step, rows, weights, self._steps)
         self._step += 1
         self._made += 1
         self._chosen.append(choice)
         self._replayed = len(self._chosen)
         return choice
+
+    def _begin(self) -> None:
+        """Begin the epoch of the next choice."""
+        begun = self._made - self._step
+        progress = begun / self._length if self._length else 0.0
+        progress = self._epoch / self._epochs if self._epochs else progress
+        self._steps = self.strategy.begin(self._epoch, progress)
+        if self._steps < 1:
+            raise ValueError(
+                f"the strategy makes no step of epoch {self._epoch}: no sample is left"
+            )
 
     def consume(self) -> None:
         """Note that the oldest choice reached the training loop."""
@@ -113,10 +133,12 @@ class Chooser:
 
     def observe(self, rows: Array, scores: Scores) -> None:
         """Take the scores of the next global step, in position order."""
-        if self.listens:
-            with self._change:
+        with self._change:
+            if self._lags:
                 self._waiting.append((rows.copy(), {k: np.array(v) for k, v in scores.items()}))
                 self._change.notify_all()
+            elif self.strategy.listens():
+                self.strategy.observe(rows, scores)
 
     def state(self) -> dict[str, Any]:
         """Return where the consumer stands; small, unless the strategy keeps much itself.
@@ -125,7 +147,7 @@ class Chooser:
         """
         with self._change:
             state: dict[str, Any] = {"epoch": self._epoch, "step": self._step, "made": self._made}
-            if not self.listens:  # what lies ahead can be computed again
+            if not self._lags:  # what lies ahead can be computed again
                 if self._chosen:
                     state["epoch"], state["step"] = self._chosen[0].epoch, self._chosen[0].step
                 state["made"] -= len(self._chosen)
@@ -148,8 +170,8 @@ class Chooser:
             self._waiting = deque(tuple(pair) for pair in state.get("waiting", ()))
             self._replayed = 0
             self._steps = state.get("steps", 0)
-            if not self.listens and self._step:
-                self._steps = self.strategy.begin(self._epoch)
+            if not self._lags and self._step:
+                self._begin()
             self._closed = False
 
     def rewind(self) -> None:

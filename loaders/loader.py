@@ -47,7 +47,8 @@ class Loader:
 
     fields: those wanted (default all). reference: the field whose pixels crops count.
     shuffle "block": blocks of neighbours, mixed in windows, for slow storage. groups="size":
-    batches of samples that have one size when they leave the stages. on_bad, bad_limit: see
+    batches of samples that have one size when they leave the stages. run_steps: the run's length
+    where it is not epochs, for strategies that change with it. on_bad, bad_limit: see
     `Quarantine`. threads 0: this rank's share of the cores. prefetch: batches read ahead;
     read_ahead: storage is told what comes next.
     hold_mb: each raw field of small images (up to 64 KB) that takes no more is held in this
@@ -70,6 +71,7 @@ class Loader:
         last: Literal["fill", "drop"] = "fill",
         groups: Literal["size"] | None = None,
         epochs: int | None = None,
+        run_steps: int | None = None,
         strategy: type[strategies.Strategy] | str = "random",
         strategy_options: Mapping[str, Any] | None = None,
         feedback_lag: int = 2,
@@ -89,15 +91,20 @@ class Loader:
         self.ids = dataset.split(split)
         self.program = Program(dataset.chosen(fields), stages, reference)
         kind = strategies.load(strategy) if isinstance(strategy, str) else strategy
-        self.global_batch_size, self.candidates = global_batch_size, kind.candidates
+        options = dict(strategy_options or {})
+        self.global_batch_size, self.candidates = global_batch_size, kind.width(options)
         stores = self._open(hold_mb << 20)
         codes = self._size_codes(stores) if groups == "size" else None
         mixed = self._block() if shuffle == "block" else shuffle
-        rows, batch = len(self.ids), global_batch_size * kind.candidates
+        rows, batch = len(self.ids), global_batch_size * self.candidates
         self.order = Order(rows, batch, seed, mixed, last, codes)
-        self.strategy = kind(self.order, **(strategy_options or {}))
+        self.strategy = kind(self.order, **options)
+        self.tables = {name: str(options.get(name) or name) for name in kind.tables}
+        self.strategy.table = {
+            name: dataset.table(table)[np.asarray(self.ids)] for name, table in self.tables.items()
+        }
         self.quarantine = Quarantine(on_bad, bad_limit)
-        self._chooser = Chooser(self.strategy, feedback_lag, epochs)
+        self._chooser = Chooser(self.strategy, feedback_lag, epochs, run_steps)
         self._slots = prefetch + 2  # one with the consumer, one being written
         self._lane = Lane(self.device)
         self._kept: dict[int, list[Batch]] = {}
@@ -232,7 +239,7 @@ class Loader:
     @property
     def listens(self) -> bool:
         """True where the strategy wants scores."""
-        return self._chooser.listens
+        return self.strategy.listens()
 
     def rows(self, ids: Array) -> Array:
         """Return the rows of the split that hold these ids."""

@@ -28,11 +28,11 @@ Array = npt.NDArray[Any]
 
 
 class Plan(NamedTuple):
-    """All that is known of some batches before they are read; `real` (B,): has a weight."""
+    """All that is known of some batches before they are read; `weights` (B,), 0 for fillers."""
 
     choices: Sequence[Choice]
     keys: Keys
-    real: Array
+    weights: Array
     moves: Mapping[str, Moves]
     drawn: Sequence[Drawn]
 
@@ -57,7 +57,7 @@ class Planner:
 
     def plan(self, choices: Sequence[Choice]) -> Plan:
         """Draw for choices of one epoch; known bad samples have given their places away."""
-        rows, real, positions = self._places(choices)
+        rows, weights, positions = self._places(choices)
         ids = np.asarray(self.split[rows], np.int64)
         while True:
             keys = Keys(self.seed, choices[0].epoch, positions, ids)
@@ -65,22 +65,27 @@ class Planner:
             keys = replace(keys, ids=good)
             try:
                 moves, drawn = self._drawn(keys) if self.program.reference else ({}, [])
-                return Plan(choices, keys, real & kept, moves, drawn)
+                return Plan(choices, keys, weights * kept, moves, drawn)
             except BadSample as error:
                 self.quarantine.add(error)
             except ValueError as error:
                 raise DataError(self.split.path, "", str(error)) from None
 
     def _places(self, choices: Sequence[Choice]) -> tuple[Array, Array, Array]:
-        """Return this rank's rows, which of them are no fillers, and their positions, all (B,)."""
+        """Return this rank's rows, their weights (0 for fillers) and positions, all (B,)."""
         places = self.world.rank * self.local + np.arange(self.local)
-        rows, real, positions = [], [], []
+        rows, weights, positions = [], [], []
         for choice in choices:
             inside = places < len(choice.rows)
-            rows.append(choice.rows[np.where(inside, places, 0)])
-            real.append(inside)
+            taken = np.where(inside, places, 0)
+            rows.append(choice.rows[taken])
+            weights.append(inside if choice.weights is None else inside * choice.weights[taken])
             positions.append(choice.step * self.batch + places)
-        return np.concatenate(rows), np.concatenate(real), np.concatenate(positions)
+        return (
+            np.concatenate(rows),
+            np.concatenate(weights, dtype=np.float32),
+            np.concatenate(positions),
+        )
 
     def _drawn(self, keys: Keys) -> tuple[dict[str, Moves], list[Drawn]]:
         fields, ids = self.fields, keys.ids

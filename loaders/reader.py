@@ -56,7 +56,7 @@ class Reader:
                     fields[name] = self._points(column, name, ids, plan.moves.get(""))
                 else:
                     fields[name] = self._sent(np.ascontiguousarray(column[ids]))
-            weights = self._sent(plan.real.astype(np.float32))
+            weights = self._sent(plan.weights.astype(np.float32, copy=False))
         return _batches(plan, fields, weights)
 
     def _points(self, column: Any, name: str, ids: Array, moves: Moves | None) -> Points:
@@ -96,6 +96,8 @@ def _batches(plan: Plan, fields: dict[str, Tensor | Points], weights: Tensor) ->
             float(len(choice.rows)),
             choice.epoch,
             choice.step,
+            choice.steps,
+            choice.weights is not None,
         )
         for i, choice in enumerate(plan.choices)
     ]

@@ -83,6 +83,13 @@ class Recipe:
         facts: dict[str, Any] = json.loads(json.dumps(plain))
         return facts
 
+    def progress(self, steps: int, epochs: float) -> float:
+        """Return the share of the run that is done after so many steps and epochs.
+
+        By epochs where the recipe counts them: a strategy that shortens them shortens no schedule.
+        """
+        return steps / self.steps if self.steps else epochs / self.epochs
+
     def learning_rate(self, progress: float) -> float:
         """Return the learning rate at a share of the run, 0 to 1."""
         if progress < self.warmup:

@@ -50,6 +50,15 @@ class Loss:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class Evaluation(NamedTuple):
+    """ids, ascending; (N,) values of every metric, a sample each; figures over all of them."""
+
+    split: str
+    ids: Array
+    values: dict[str, Array]
+    figures: dict[str, float]
+
+
 class Task(ABC):
     """Base of all tasks; options are annotated keyword arguments of `__init__` (`--task k=v`).
 
@@ -84,6 +93,10 @@ class Task(ABC):
 
     def begin(self, split: str) -> None:  # noqa: B027
         """Give the network what it takes from the training split as a whole, before step 0."""
+
+    def records(self, split: str) -> dict[str, dict[str, Array]]:
+        """Return what a run should keep of its training split: file name -> columns."""
+        return {}
 
     def recall(self, split: str) -> None:  # noqa: B027
         """Hear what a trained network's own training split was, to judge it on the same set."""
@@ -121,6 +134,10 @@ class Task(ABC):
     def predict(self, net: Net, path: Path, out: Path) -> Path:
         """Apply the network to one file, write the result into a folder and return its path."""
         raise ValueError(f"task {type(self).__module__} cannot predict single files")
+
+    def drawings(self, judged: Evaluation) -> dict[str, Array]:
+        """Return figures (H, W, 3) uint8 of an evaluation as a whole, by name."""
+        return {}
 
     def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return pictures (H, W, 3) uint8 of a few samples, by name."""
@@ -171,15 +188,6 @@ def evaluation_loader(task: Task, split: str, world: World, **loading: Any) -> L
         world=world,
         **loading,
     )
-
-
-class Evaluation(NamedTuple):
-    """ids, ascending; (N,) values of every metric, a sample each; figures over all of them."""
-
-    split: str
-    ids: Array
-    values: dict[str, Array]
-    figures: dict[str, float]
 
 
 @torch.no_grad()

@@ -160,7 +160,7 @@ class Hardest(strategies.Strategy):
         self.losses = np.full(order.rows, np.inf)
         self.used = np.zeros(order.rows, bool)
 
-    def begin(self, epoch: int) -> int:
+    def begin(self, epoch: int, progress: float) -> int:
         self.used[:] = False
         return self.order.steps
 

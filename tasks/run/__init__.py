@@ -70,6 +70,12 @@ class Run:
                 " --name, or start from its weights with --init"
             )
 
+    def keep(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write columns as `<name>.npz`, a file a name."""
+        for name, columns in files.items():
+            with atomic(self.folder / f"{name}.npz") as path, open(path, "wb") as file:
+                np.savez(file, allow_pickle=False, **columns)
+
     def write_json(self, name: str, value: Any) -> Path:
         """Write a JSON file of the run atomically."""
         path = self.folder / name

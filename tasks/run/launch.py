@@ -6,11 +6,22 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
+import torch.distributed as dist
+
 from dataprep import flags
+from loaders import World
 from loaders.engine import Settings
 from models import knob
 
 LEAST = {"micro_batch": 0, "threads": 0, "prefetch": 0, "hold_mb": 0, "log_every": 1}
+
+
+def join() -> None:
+    """Join the other ranks, where torchrun started several."""
+    if World.from_environment().size > 1:
+        gpu = torch.cuda.is_available()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +46,8 @@ class Launch:
     checkpoint_every: int = knob(1000, "steps between checkpoints")
     keep: int = knob(3, "numbered checkpoints kept")
     on_non_finite: Literal["stop", "skip"] = knob("stop", "at a loss or gradient not finite")
+    judge: str = knob("", "further splits, comma separated, to judge once at the end: test")
+    count_visits: bool = knob(False, "count how often each sample is trained on: visits.npz")
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -43,6 +56,21 @@ class Launch:
         self._settings()
         if self.checkpoint_every < 1 or self.keep < 1:
             raise ValueError("--checkpoint-every and --keep must be at least 1")
+
+    def open_device(self, world: World) -> torch.device:
+        """Return where this rank computes; ValueError where the device is not there."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("--device cuda: torch finds no CUDA device here")
+        if self.device == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        torch.cuda.set_device(world.local_rank)
+        torch.backends.cudnn.benchmark = True
+        return torch.device("cuda", world.local_rank)
+
+    @property
+    def judged_splits(self) -> list[str]:
+        """The splits of `judge`."""
+        return [name for name in map(str.strip, self.judge.split(",")) if name]
 
     def loading(self, training: bool) -> dict[str, Any]:
         """Return the loader's arguments. A bad sample is replaced in training, else counted."""

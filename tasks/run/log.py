@@ -80,6 +80,11 @@ class Log:
             left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
             self.say(f"step {step}/{self._steps}  {tail}  lr {values['lr']:.2e}  ETA {left}")
 
+    def epoch(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Record the end of an epoch."""
+        if self._run:
+            self._run.log(kind="epoch", epoch=epoch, step=step, **values)
+
     def validation(self, step: int, values: Mapping[str, float], headline: tuple[str, ...]) -> None:
         """Record one validation; the headline is what the line shows."""
         if not self._run or not self._board:

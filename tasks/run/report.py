@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dataprep.manifest import atomic
 from loaders import Batch, Dataset
-from tasks import Evaluation, Net, Task, pictures
+from tasks import Evaluation, Net, Task, evaluate, pictures
 from tasks.run import Run
 
 Array = npt.NDArray[Any]
@@ -122,11 +122,46 @@ def write_values(run: Run, dataset: Dataset, judged: Evaluation, kind: str = "va
     return path
 
 
-def write(run: Run, task: Task, net: Net, judged: Evaluation, **loading: Any) -> dict[str, Path]:
+def judge(run: Run, task: Task, net: Net, splits: Sequence[str], **loading: Any) -> None:
+    """Judge the last weights once on further splits; every rank calls it, the first one writes."""
+    found = [evaluate(task, net, split, **loading) for split in splits]
+    latest = run.latest()
+    if found and latest and loading["world"].is_first:
+        write_evaluations(run, task, found, latest)
+
+
+def write_evaluations(
+    run: Run, task: Task, judged: Sequence[Evaluation], checkpoint: Path
+) -> list[Path]:
+    """Write evaluations of a checkpoint on a set: values and drawings of each, then all figures."""
+    facts = task.dataset.manifest
+    paths = []
+    for one in judged:
+        paths.append(write_values(run, task.dataset, one, "evaluation"))
+        prefix = f"evaluation-{facts.name}-{one.split}-"
+        paths += _drawn(run, task, one, prefix, origin(run, one.split, facts.fingerprint))
+    told = origin(run, ", ".join(one.split for one in judged), facts.fingerprint)
+    found = {"figures": {one.split: one.figures for one in judged}, "origin": told}
+    told["checkpoint"] = identity(checkpoint)
+    return [*paths, run.write_json(f"evaluation-{facts.name}.json", found)]
+
+
+def _drawn(
+    run: Run, task: Task, judged: Evaluation, prefix: str, facts: Mapping[str, Any]
+) -> list[Path]:
+    return [
+        save_picture(run.folder / "figures" / f"{prefix}{name}.png", picture, facts)
+        for name, picture in task.drawings(judged).items()
+    ]
+
+
+def write(
+    run: Run, task: Task, net: Net, judged: Evaluation, work: Mapping[str, Any], **loading: Any
+) -> dict[str, Path]:
     """Write report.json, values, curves and panels of a finished run; returns their paths."""
     facts = origin(run, judged.split, task.dataset.manifest.fingerprint)
     steps = [entry for entry in run.read_log() if entry.get("kind") == "step"]
-    summary: dict[str, Any] = {"figures": judged.figures, "origin": facts}
+    summary: dict[str, Any] = {"figures": judged.figures, "origin": facts, "work": work}
     summary |= {"wait_share": wait_share(run), "last_step": steps[-1] if steps else {}}
     values = write_values(run, task.dataset, judged)
     table = run.folder / "figures" / "table.txt"
@@ -135,6 +170,7 @@ def write(run: Run, task: Task, net: Net, judged: Evaluation, **loading: Any) ->
     drawn = curves(run, task, facts)
     shown = pictures(task, net, judged.split, **loading)
     paths = {"table": table, "values": values, "curves": drawn}
+    paths |= {path.stem: path for path in _drawn(run, task, judged, "", facts)}
     if shown:
         target = run.folder / "figures" / "panels.png"
         paths["panels"] = save_picture(target, stack(list(shown.values())), facts)

@@ -7,15 +7,16 @@ sending decisions. Legend: B samples of this rank, G of the global step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from loaders import Batch, Loader
+from loaders import Batch, Loader, World
 from loaders.draw import Keys
 from tasks import Loss, Task
 
@@ -38,32 +39,53 @@ def gather(loader: Loader, batch: Batch, scores: Mapping[str, Tensor]) -> Scored
     return ids, {name: value[real] for name, value in columns.items()}
 
 
+@contextmanager
+def judging(net: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and each of its modules back into the mode it had.
+
+    So that a score has no dropout in it, and a scoring pass counts in no batch norm's statistics.
+    """
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 def select(
     loader: Loader, task: Task, batch: Batch, losses: Sequence[Loss]
 ) -> tuple[Batch, Scored]:
     """Return what the strategy makes of a scored batch, and the scores of the global step."""
-    strategy = loader.strategy
-    local = [task.scores(loss, strategy.needs) for loss in losses]
-    ids, scores = gather(
-        loader, batch, {name: torch.cat([part[name] for part in local]) for name in local[0]}
-    )
-    rows = loader.rows(ids)
-    if strategy.weighs():
-        places, weights = np.arange(len(rows)), strategy.weigh(rows, scores)
-    else:
-        first = batch.step * strategy.order.batch
-        keys = Keys(loader.seed, batch.epoch, first + np.arange(len(ids)), ids)
-        places, weights = strategy.pick(rows, scores, keys)
-    return _share(batch, places, weights, loader), (ids, scores)
+    local = [task.scores(loss, loader.strategy.needs) for loss in losses]
+    own = {name: torch.cat([part[name] for part in local]) for name in local[0]}
+    if loader.strategy.weighs():
+        return weigh(loader, batch, own)
+    ids, scores = gather(loader, batch, own)
+    first = batch.step * loader.strategy.order.batch
+    keys = Keys(loader.seed, batch.epoch, first + np.arange(len(ids)), ids)
+    places, weights = loader.strategy.pick(loader.rows(ids), scores, keys)
+    return _share(batch, places, weights, loader.world), (ids, scores)
 
 
-def _share(batch: Batch, places: Array, weights: Array, loader: Loader) -> Batch:
-    """Return this rank's part of what was taken, equally long on every rank.
+def weigh(loader: Loader, batch: Batch, own: Mapping[str, Tensor]) -> tuple[Batch, Scored]:
+    """Return a batch with the weights that its scores (B,) give it, and those of the whole step."""
+    ids, scores = gather(loader, batch, own)
+    weights = loader.strategy.weigh(loader.rows(ids), scores)
+    first, real = loader.world.rank * len(batch), batch.weight > 0
+    weight = torch.zeros_like(batch.weight)
+    part = torch.from_numpy(np.asarray(weights[first : first + len(batch)], np.float32))
+    weight[real] = part.to(weight.device)
+    return dataclasses.replace(batch, weight=weight), (ids, scores)
+
+
+def _share(batch: Batch, places: Array, weights: Array, world: World) -> Batch:
+    """Return this rank's part of what was picked, equally long on every rank.
 
     places are positions among the real samples of the global step; a rank trains on those that it
     has decoded. Missing ones are filled with weight 0.
     """
-    world = loader.world
     owner, local = places // len(batch), places % len(batch)
     longest = max(1, int(np.bincount(owner, minlength=world.size).max()))
     mine = local[owner == world.rank]
@@ -71,4 +93,4 @@ def _share(batch: Batch, places: Array, weights: Array, loader: Loader) -> Batch
     own = torch.zeros(longest, device=batch.weight.device)
     own[: len(mine)] = torch.from_numpy(weights[owner == world.rank]).to(own)
     taken = batch.take(torch.from_numpy(rows))
-    return dataclasses.replace(taken, weight=own, total=float(weights.sum()))
+    return dataclasses.replace(taken, weight=own, total=float(len(places)))

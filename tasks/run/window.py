@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from loaders import Loader
+from loaders import Loader, World
 
 
 class Measured(NamedTuple):
@@ -20,6 +21,19 @@ class Measured(NamedTuple):
     seconds: float
     samples_per_s: float
     wait_share: float
+
+    def everywhere(self, world: World, device: torch.device) -> dict[str, float]:
+        """Return what a log line says, for all ranks together."""
+        values = torch.stack([term.double() for term in self.terms.values()])
+        waits = torch.tensor([self.wait_share], dtype=torch.double, device=device)
+        if world.size > 1:
+            dist.all_reduce(values)
+            dist.all_reduce(waits, dist.ReduceOp.MAX)  # the slowest rank holds up all others
+        return dict(zip(self.terms, values.tolist(), strict=True)) | {
+            "seconds": self.seconds,
+            "samples_per_s": self.samples_per_s,
+            "wait_share": float(waits),
+        }
 
 
 class Window:
