@@ -5,9 +5,10 @@ All of it goes by names alone, so it is the same for every layout of the same st
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -26,6 +27,20 @@ def held_out(names: Sequence[str], seed: int | str, share: float) -> set[str]:
     random.Random(seed).shuffle(shuffled)
     count = round(len(shuffled) * share)
     return set(shuffled[len(shuffled) - max(count, min(len(shuffled) - 1, 1)) :])
+
+
+def held_out_of_each(classes: Iterable[Sequence[str]], seed: int, share: float) -> set[str]:
+    """Return the names to hold out of classes: `share` of each, chosen by a hash of seed and name.
+
+    By the hash, not by the order of names: neighbours are often the same scene.
+    """
+
+    def rank(name: str) -> str:
+        return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).hexdigest()
+
+    return {
+        name for names in classes for name in sorted(names, key=rank)[: round(len(names) * share)]
+    }
 
 
 def fold_splits(

@@ -1,6 +1,6 @@
 """IDX files, plain or gzip, as MNIST and its kin come: a big-endian header, then numbers.
 
-0 0 TYPE DIMENSIONS   one byte each; read as one number, 2051 is images, 2049 labels
+0 0 TYPE DIMENSIONS   one byte each; read as one number, 2051 is images, 2049 labels, 3074 a table
 sizes                 four bytes each
 numbers               the last dimension fastest
 """
@@ -12,7 +12,6 @@ import math
 import struct
 import zlib
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,7 @@ from dataprep.raw import Raw
 Array = npt.NDArray[Any]
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-IMAGES, LABELS = 0x0803, 0x0801
-# Decompressed once in a process, however many samples are read of it; gone with the Raw.
-_HELD: WeakKeyDictionary[Raw, dict[tuple[str, int], Array]] = WeakKeyDictionary()
+IMAGES, LABELS, TABLE = 0x0803, 0x0801, 0x0C02
 
 
 def read(raw: Raw, name: str, magic: int) -> Array:
@@ -33,13 +30,10 @@ def read(raw: Raw, name: str, magic: int) -> Array:
 
     magic: the first four bytes that it must have. Whether it is gzip is seen, not told by its name.
     """
-    held = _HELD.setdefault(raw, {})
-    if (name, magic) not in held:
-        try:
-            held[name, magic] = _parsed(raw.read(name), magic)
-        except ValueError as error:
-            raise DataError(raw.path, name, str(error)) from None
-    return held[name, magic]
+    try:
+        return _parsed(raw.read(name), magic)
+    except ValueError as error:
+        raise DataError(raw.path, name, str(error)) from None
 
 
 def _parsed(data: bytes, magic: int) -> Array:

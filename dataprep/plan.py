@@ -48,8 +48,10 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over all but the versions: equal plans of equal versions build equal bytes."""
-        facts = dataclasses.asdict(self)
+        facts = dict(vars(self))
         del facts["versions"]  # a complete set stays good when a library is upgraded
+        # Not asdict: it copies every value of every entry, which takes seconds for many.
+        facts["entries"] = [dict(vars(entry)) for entry in self.entries]
         # Left out where there are none, as they were before they existed: old sets stay good.
         for part in (facts, *facts["entries"]):
             for name in ("classes", "values", "also"):

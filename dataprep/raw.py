@@ -7,13 +7,14 @@ A compressed tar must be read from its start to reach a member: unpack it, or us
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 import zipfile
 import zlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from dataprep.manifest import DataError
 
@@ -55,6 +56,25 @@ class Raw:
             return (self.path / name).read_bytes()
         except OSError as error:
             raise DataError(self.path, name, f"cannot be read ({error.strerror})") from None
+
+    def open(self, name: str) -> BinaryIO:
+        """Return the content of one file as a stream; an archive's member is read whole."""
+        archive, _ = self._split(name)
+        if archive:
+            return io.BytesIO(self.read(name))
+        try:
+            return open(self.path / name, "rb")
+        except OSError as error:
+            raise DataError(self.path, name, f"cannot be read ({error.strerror})") from None
+
+    def place(self, name: str) -> tuple[str, int] | None:
+        """Return the compressed tar that a file lies in and where, None for what is read directly.
+
+        Read several in this order: going back means going through the tar from its start.
+        """
+        archive, member = self._split(name)
+        at = archive.place(member) if isinstance(archive, _Tar) else None
+        return None if at is None else (name.removesuffix(member), at)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_archives": self._archives}
@@ -168,6 +188,11 @@ class _Tar:
 
     def sizes(self) -> dict[str, int]:
         return {name: size for name, (_, size) in self._members.items()}
+
+    def place(self, member: str) -> int | None:
+        """Return a member's byte in the stream where the tar is compressed."""
+        is_compressed = not self._path.name.lower().endswith(".tar")
+        return self._members[member][0] if is_compressed and member in self._members else None
 
     def read(self, member: str) -> bytes:
         if member not in self._members:

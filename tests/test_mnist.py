@@ -1,19 +1,23 @@
-"""MNIST's IDX files: read as torchvision reads them, wherever they lie; what is bad is named."""
+"""IDX files of MNIST and Fashion-MNIST: read as torchvision reads them, wherever they lie.
+
+What is bad is named. Most tests hold nothing out: the files of test_small_images.py do.
+"""
 
 from __future__ import annotations
 
 import gzip
-import os
 import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
 from raw.mnist import digits, idx
+from shared import DATA
 
 from dataprep import index
 from dataprep.__main__ import main
@@ -22,15 +26,17 @@ from dataprep.idx import IMAGES
 from dataprep.idx import read as read_idx
 from dataprep.manifest import DataError, Manifest
 from dataprep.raw import Raw
-from dataprep.sources.mnist import Source
+from dataprep.sources import fashion_mnist, mnist
 from dataprep.verify import verify
 
-DATA = Path(os.environ.get("NOSTALL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 MNIST = DATA / "mnist"
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason=f"no {MNIST} (NOSTALL_TEST_DATA)")
 NAMES = [
     f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
 ]
+
+
+ALL = mnist.Source(val_fraction=0)
 
 
 def write(folder: Path, rename: Callable[[str], str] = str, packed: bool = False) -> Path:
@@ -53,14 +59,18 @@ def stored(folder: Path, facts: Manifest, split: str) -> tuple[np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_same_as_torchvision(packed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "name"), [(mnist, "MNIST"), (fashion_mnist, "FashionMNIST")])
+def test_same_as_torchvision(packed: bool, kind: ModuleType, name: str, tmp_path: Path) -> None:
     datasets = pytest.importorskip("torchvision.datasets")
-    write(tmp_path, lambda name: f"MNIST/raw/{name}")  # torchvision itself reads plain files alone
+    write(tmp_path, lambda file: f"{name}/raw/{file}")  # torchvision itself reads plain files alone
     raw = write(tmp_path / "own", packed=packed)
-    facts = build(Source(), raw, tmp_path / "set", workers=1)
-    assert facts.splits == {"train": 21, "test": 6} and facts.classes == list("0123456789")
+    facts = build(kind.Source(val_fraction=0), raw, tmp_path / "set", workers=1)
+    assert facts.splits == {"train": 21, "test": 6}
+    official = getattr(datasets, name)
+    digits_alone = [text.split(" ")[0] for text in official.classes]  # "0 - zero"
+    assert facts.classes == (digits_alone if name == "MNIST" else official.classes)
     for split in facts.splits:
-        theirs = datasets.MNIST(tmp_path, train=split == "train")
+        theirs = official(tmp_path, train=split == "train")
         images, labels = stored(tmp_path / "set", facts, split)
         assert images.tobytes() == theirs.data.numpy().tobytes()
         assert labels.tolist() == theirs.targets.tolist() and labels.dtype == np.int64
@@ -81,20 +91,19 @@ def test_every_layout_makes_the_same_set(tmp_path: Path) -> None:
             file.write(layouts["plain"] / name, f"mnist/{name}")
     layouts["zip"] = tmp_path / "all.zip"
     sets = [
-        build(Source(), raw, tmp_path / f"set-{name}", workers=1).files
-        for name, raw in layouts.items()
+        build(ALL, raw, tmp_path / f"set-{name}", workers=1).files for name, raw in layouts.items()
     ]
     assert all(one == sets[0] for one in sets)
 
 
 def test_any_number_of_workers_makes_the_same_set(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw")
-    one, two = (build(Source(), raw, tmp_path / str(n), workers=n) for n in (1, 2))
+    one, two = (build(ALL, raw, tmp_path / str(n), workers=n) for n in (1, 2))
     assert one.files == two.files and list(verify(tmp_path / "2")) == []
 
 
 def test_keys_and_names_say_where_a_sample_is_from(tmp_path: Path) -> None:
-    facts = build(Source(), write(tmp_path / "raw"), tmp_path / "set", workers=1)
+    facts = build(ALL, write(tmp_path / "raw"), tmp_path / "set", workers=1)
     columns = tmp_path / "set" / "index"
     keys, names = (index.Names(columns, what, facts.samples) for what in ("key", "name"))
     assert (keys[2], names[2]) == ("train_00002", "train-images[2]")
@@ -106,7 +115,7 @@ def test_one_split_is_enough_and_said(tmp_path: Path) -> None:
     for name in NAMES[2:]:
         (raw / name).unlink()
     said: list[str] = []
-    facts = build(Source(), raw, tmp_path / "set", workers=1, say=said.append)
+    facts = build(ALL, raw, tmp_path / "set", workers=1, say=said.append)
     assert facts.splits == {"train": 21}
     assert said == [
         "train does not begin with MNIST's first image: is it other data?",
@@ -117,10 +126,10 @@ def test_one_split_is_enough_and_said(tmp_path: Path) -> None:
 def test_other_pixels_of_equal_size_are_another_set(tmp_path: Path) -> None:
     """Fashion-MNIST's files have MNIST's names and sizes."""
     raw = write(tmp_path / "raw")
-    build(Source(), raw, tmp_path / "set", workers=1)
+    build(ALL, raw, tmp_path / "set", workers=1)
     (raw / NAMES[0]).write_bytes(idx(digits(21, seed=5)[0]))
     with pytest.raises(DataError, match="made from other options or raw files"):
-        build(Source(), raw, tmp_path / "set", workers=1)
+        build(ALL, raw, tmp_path / "set", workers=1)
 
 
 IMAGES_21, LABELS_21 = (idx(array) for array in digits(21, 21))
@@ -148,7 +157,7 @@ def test_what_is_bad_is_named_in_one_line(kind: str, tmp_path: Path) -> None:
     raw = write(tmp_path / "raw")
     (raw / name).write_bytes(data)
     with pytest.raises(DataError, match=f"{name}: .*{why}"):
-        build(Source(), raw, tmp_path / "set", workers=1)
+        build(ALL, raw, tmp_path / "set", workers=1)
     assert not (tmp_path / "set").exists()
     options = ["build", "mnist", "--raw", str(raw), "--data-root", str(tmp_path)]
     result = CliRunner().invoke(main, options)
@@ -166,17 +175,17 @@ def test_a_missing_half_is_named(missing: str, named: str, why: str, tmp_path: P
     raw = write(tmp_path)
     (raw / missing).unlink()
     with pytest.raises(DataError, match=f"{named}: {why}"):
-        Source().entries(Raw(raw))
+        ALL.entries(Raw(raw))
 
 
 def test_folders_that_hold_nothing_or_too_much(tmp_path: Path) -> None:
     (tmp_path / "digits.txt").touch()
     with pytest.raises(DataError, match="holds no MNIST files; wanted are train-images"):
-        Source().entries(Raw(tmp_path))
+        ALL.entries(Raw(tmp_path))
     for outer in ("one", "two"):
         write(tmp_path, lambda name, outer=outer: f"{outer}/{name}")  # type: ignore[misc]
     with pytest.raises(DataError, match="several folders hold such files: one, two"):
-        Source().entries(Raw(tmp_path))
+        ALL.entries(Raw(tmp_path))
 
 
 def test_commands_work_on_the_set(tmp_path: Path) -> None:
@@ -194,6 +203,31 @@ def test_commands_work_on_the_set(tmp_path: Path) -> None:
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
+def test_each_of_several_sets_finds_its_own_folder(tmp_path: Path) -> None:
+    for home in ("MNIST", "FashionMNIST"):
+        write(tmp_path, lambda name, home=home: f"{home}/raw/{name}")  # type: ignore[misc]
+    for kind, home in ((mnist, "MNIST"), (fashion_mnist, "FashionMNIST")):
+        entries = kind.Source().entries(Raw(tmp_path))
+        assert {entry.members["images"].split("/")[0] for entry in entries} == {home}
+
+
+def test_official_files_are_what_torchvision_asks_for() -> None:
+    datasets = pytest.importorskip("torchvision.datasets")
+    for kind, name in ((mnist, "MNIST"), (fashion_mnist, "FashionMNIST")):
+        ours = {file.name: file.checksum for file in kind.Source.downloads().files}
+        assert ours == {name: f"md5:{md5}" for name, md5 in getattr(datasets, name).resources}
+
+
+@needs_mnist
+def test_mnist_in_place_of_fashion_mnist_is_said(tmp_path: Path) -> None:
+    for part in ("images-idx3", "labels-idx1"):
+        (tmp_path / f"t10k-{part}-ubyte.gz").symlink_to(MNIST / f"t10k-{part}-ubyte.gz")
+    source = fashion_mnist.Source()
+    line = source.remarks(source.entries(Raw(tmp_path)))[1]
+    assert line.startswith("test begins with MNIST's first image, not Fashion-MNIST's")
+    assert "python -m dataprep build mnist" in line
+
+
 @needs_mnist
 def test_real_digits(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
@@ -201,8 +235,8 @@ def test_real_digits(tmp_path: Path) -> None:
     for part in ("images-idx3", "labels-idx1"):
         (raw / f"train-{part}-ubyte.gz").symlink_to(MNIST / f"train6k-{part}-ubyte.gz")
         (raw / f"t10k-{part}-ubyte.gz").symlink_to(MNIST / f"t10k-{part}-ubyte.gz")
-    entries = Source().entries(Raw(raw))
-    assert Source().remarks(entries) == ["train has 6,000 of 60,000 images"]
+    entries = ALL.entries(Raw(raw))
+    assert ALL.remarks(entries) == ["train has 6,000 of 60,000 images"]
     labels = [entry.values["label"] for entry in entries if entry.split == "test"]
     assert len(labels) == 10_000 and labels[:5] == [7, 2, 1, 0, 4]
     images = read_idx(Raw(raw), "t10k-images-idx3-ubyte.gz", IMAGES)

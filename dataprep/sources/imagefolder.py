@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
+from dataprep.folds import held_out_of_each
 from dataprep.image import is_image
 from dataprep.manifest import DataError, Field
 from dataprep.photos import Photos
@@ -114,15 +115,7 @@ class Source(Photos):
         for file in files:
             if file.split == "train":
                 classes[file.folder].append(file.name)
-        # The hash, not the order of names, decides: neighbours are often the same scene.
-        return {
-            name
-            for names in classes.values()
-            for name in sorted(names, key=self._rank)[: round(len(names) * self.val_fraction)]
-        }
-
-    def _rank(self, name: str) -> str:
-        return hashlib.sha256(f"{self.seed}:{name}".encode(errors="surrogateescape")).hexdigest()
+        return held_out_of_each(classes.values(), self.seed, self.val_fraction)
 
 
 def layout(raw: Raw) -> list[File]:
