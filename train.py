@@ -28,7 +28,7 @@ from loaders import Batch, Dataset, Loader, World
 from models import Recipe
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
-from tasks.run.launch import Launch, join
+from tasks.run.launch import Launch, join, reseed
 from tasks.run.log import Log, peak_memory
 from tasks.run.restore import recipe_of
 from tasks.run.selection import Scored, gather, judging, select, weigh
@@ -62,6 +62,7 @@ class Trainer:
             "family": family,
             "recipe": recipe.facts(),
             "fingerprint": self.dataset.manifest.fingerprint,
+            "classes": self.dataset.manifest.classes,
         }
         self.dataset.split(recipe.val_split)  # a missing one is said now, not at the end
         self.loader = self._training_loader()
@@ -169,7 +170,7 @@ class Trainer:
         """Do one optimiser update; returns the loss and its terms over the whole global step."""
         recipe = self.recipe
         # Torch's own randomness (dropout) is keyed too: a resumed run needs no generator's state.
-        torch.manual_seed((recipe.seed * 1_000_003 + self.step) * 4099 + self.world.rank)
+        reseed((recipe.seed * 1_000_003 + self.step) * 4099 + self.world.rank, self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate(self.progress)
         chosen, seen = self._select(batch)

@@ -101,13 +101,12 @@ class Recipe:
         return self.lr * self.gamma**drops
 
     def optimise(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the recipe's optimiser over these parameters."""
-        decay = self.weight_decay
+        """Return the recipe's optimiser over these parameters, its update one fused kernel."""
+        given: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
         if self.optimiser == "sgd":
-            momentum = self.betas[0]
-            return torch.optim.SGD(parameters, self.lr, momentum, weight_decay=decay)
+            return torch.optim.SGD(parameters, momentum=self.betas[0], **given)
         kind = torch.optim.AdamW if self.optimiser == "adamw" else torch.optim.Adam
-        return kind(parameters, self.lr, self.betas, weight_decay=decay)
+        return kind(parameters, betas=self.betas, **given)
 
 
 def averaging(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -55,5 +55,8 @@ def restore(
     models.initialise(net, load_checkpoint(checkpoint or run.best()))
     kind = tasks.load(recipe.task)
     options = {**recipe.task_options, **flags.typed(task_options, kind)}
+    classes, own_label = facts.get("classes") or [], options.get("label", "label") == "label"
+    if dataset is None and own_label and len(classes) == getattr(net, "classes", -1):
+        options.setdefault("names", tuple(classes))
     task = kind(dataset, net, **options)
     return task, net.to(device).eval()

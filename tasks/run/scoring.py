@@ -104,10 +104,15 @@ def splits_of(dataset: Dataset, asked: str) -> list[str]:
     return chosen
 
 
-def refuse_overlap(models: Sequence[Model], dataset: Dataset, splits: Sequence[str]) -> None:
-    """ValueError where a model was trained on samples that it shall score."""
+def refuse_overlap(models: Sequence[Model], dataset: Dataset, splits: Sequence[str]) -> list[Model]:
+    """ValueError where a model was trained on samples that it shall score.
+
+    Returns the models of other sets, of which nobody can tell.
+    """
+    strangers = []
     for model in models:
         if model.run.facts()["fingerprint"] != dataset.manifest.fingerprint:
+            strangers.append(model)
             continue
         trained = np.asarray(dataset.split(model.recipe["train_split"]))
         for split in splits:
@@ -117,6 +122,7 @@ def refuse_overlap(models: Sequence[Model], dataset: Dataset, splits: Sequence[s
                     f"{model.run.folder} was trained on {both:,} samples of split {split}: their"
                     " loss is not irreducible (--allow-overlap scores them all the same)"
                 )
+    return strangers
 
 
 def made_from(

@@ -23,15 +23,22 @@ from tasks import Loss, Task
 Array = npt.NDArray[Any]
 Scored = tuple[Array, dict[str, Array]]
 
+_SLOT = 1 << 43  # of the keys that pick; stages count up from 0
+
 
 def gather(loader: Loader, batch: Batch, scores: Mapping[str, Tensor]) -> Scored:
     """Return ids (G,) and scores (G,) of the global step, in position order, without fillers.
 
     scores are (B,).
     """
+    if loader.world.size == 1:
+        real = batch.weight.cpu().numpy() > 0
+        columns = {name: value.double().cpu().numpy() for name, value in scores.items()}
+        return batch.id.numpy()[real], {name: value[real] for name, value in columns.items()}
     real_ones = batch.weight > 0
     own = {name: value.double() for name, value in scores.items()}
     own |= {"id": batch.id.to(real_ones.device).double(), "real": real_ones.double()}
+    # One exchange for all: the columns of a table.
     table = loader.world.gather(torch.stack(list(own.values()), dim=1)).T.cpu().numpy()
     columns = dict(zip(own, table, strict=True))
     real = columns.pop("real") > 0
@@ -64,7 +71,7 @@ def select(
         return weigh(loader, batch, own)
     ids, scores = gather(loader, batch, own)
     first = batch.step * loader.strategy.order.batch
-    keys = Keys(loader.seed, batch.epoch, first + np.arange(len(ids)), ids)
+    keys = Keys(loader.seed, batch.epoch, first + np.arange(len(ids)), ids, _SLOT)
     places, weights = loader.strategy.pick(loader.rows(ids), scores, keys)
     return _share(batch, places, weights, loader.world), (ids, scores)
 
