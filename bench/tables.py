@@ -203,6 +203,24 @@ def fixation_metrics(facts: Facts) -> Table:
     return [*head, "nostall-1 is × wall", "× CPU"], rows
 
 
+def strategies(facts: Facts) -> Table:
+    """Return the table of bench/strategies.py."""
+    head = ["strategy", "loader: µs a sample beside random", "training: samples/s (min-max)"]
+    rows = []
+    for name, own in facts["strategies"].items():
+        loader, training = own["loader"], own["training"]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{loader['us_beside_random']['median']:+.2f}",
+                _rate(training["samples_per_s"]),
+                f"{training['times_wall']['median']:.2f}",
+                f"{training['times_cpu']['median']:.2f}",
+            ]
+        )
+    return [*head, "× random's time", "× CPU"], rows
+
+
 TABLES: dict[str, Callable[[Facts], Table]] = {
     "accelerators": accelerators,
     "cold": cold,
@@ -211,6 +229,7 @@ TABLES: dict[str, Callable[[Facts], Table]] = {
     "loader": loader,
     "plan": plan,
     "step": step,
+    "strategies": strategies,
 }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dataprep import index, manifest
+from dataprep import derived, index, manifest
 from dataprep.manifest import DataError, Field
 from loaders.arrays import Pixels
 from loaders.tar import Tar
@@ -43,15 +43,35 @@ class Dataset:
         self.samples = self.manifest.samples
 
     def split(self, name: str) -> Split:
-        """Return the ids of one split, ascending; DataError lists the choices."""
-        if name not in self.manifest.splits:
-            there = ", ".join(self.manifest.splits)
-            raise DataError(self.folder, name, f"no such split; there are: {there}")
-        path = self.folder / "splits" / f"{name}.npy"
-        ids = Split(path, self.manifest.splits[name], self.samples)
+        """Return the ids of one split, ascending; DataError lists the choices.
+
+        After the set's own splits come those that were derived from it ("el2n_keep50", or
+        "el2n_keep50-0123456789ab" where there are several).
+        """
+        if name in self.manifest.splits:
+            path, rows = self.folder / "splits" / f"{name}.npy", self.manifest.splits[name]
+        else:
+            column = derived.ids(self.result(name, "ids"), self.samples)
+            path, rows = column.path, len(column)
+        ids = Split(path, rows, self.samples)
         if len(ids) == 0:
             raise DataError(path, "", "this split is empty")
         return ids
+
+    def table(self, name: str) -> Array:
+        """Return a derived table, (N,) float64 by id, NaN where a sample was not scored."""
+        return derived.values(self.result(name), self.samples)
+
+    def result(self, name: str, kind: derived.Kind = "values") -> Path:
+        """Return the folder of a derived table or split; DataError lists the choices."""
+        own = self.manifest.splits if kind == "ids" else ()
+        return derived.find(self.folder, name, kind, self.manifest.fingerprint, own)
+
+    def fingerprints(self, split: str, tables: Iterable[str]) -> dict[str, str]:
+        """Return name -> fingerprint of derived results: these tables, and the split if it is."""
+        paths = [self.result(table) for table in tables]
+        paths += [] if split in self.manifest.splits else [self.result(split, "ids")]
+        return {path.name: derived.fingerprint(path) for path in paths}
 
     def chosen(self, names: Sequence[str] | None) -> dict[str, Field]:
         """Return these fields, all for None; DataError lists the choices."""
