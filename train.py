@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 import models
 import tasks
 from dataprep import flags
-from loaders import Batch, Dataset, Loader, World
+from loaders import Batch, Dataset, Loader, World, strategies
 from models import Recipe
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
@@ -357,7 +357,7 @@ class Trainer:
 @click.option("--init", type=Path, help="start from these weights: a checkpoint of any run")
 @click.option("--show", is_flag=True, help="print the recipe with what was typed, and stop")
 @flags.options(Launch)
-@flags.options(Recipe)
+@flags.options(Recipe, {"strategy": strategies.names()})
 def main(
     model: str,
     name: str | None,

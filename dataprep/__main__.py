@@ -10,16 +10,12 @@ from typing import Any
 import click
 
 from dataprep import build as builds
-from dataprep import flags, forecast, manifest, preview, show, sources, verify
+from dataprep import export, flags, forecast, manifest, preview, show, sources, verify
+from dataprep.build_command import SETTINGS, Sources, root_option
 from dataprep.manifest import DataError
 from dataprep.progress import Progress
 from dataprep.raw import Raw
 
-SETTINGS = {"show_default": True, "max_content_width": 100}
-
-root_option = click.option(
-    "--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]"
-)
 set_argument = click.argument("name", metavar="SET")
 
 
@@ -56,20 +52,6 @@ def list_(data_root: str | None) -> None:
         print(f"  {name:<{width}}  {state}")
 
 
-class Sources(flags.Group):
-    """One subcommand a source, its options those of the source's dataclass."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sources.names()
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in sources.names():
-            raise click.UsageError(
-                f"no such source: {name}; there are {', '.join(sources.names())}"
-            )
-        return _builder(name)
-
-
 @main.command("build", cls=Sources, subcommand_metavar="SOURCE [OPTIONS]")
 def build_() -> None:
     """Build a set from a raw source. A build that was stopped goes on where it was.
@@ -80,52 +62,6 @@ def build_() -> None:
     python -m dataprep build srbench --raw ~/benchmark
     python -m dataprep build imagefolder --raw ~/flowers --val-fraction 0.1
     """
-
-
-def _builder(name: str) -> click.Command:
-    source = sources.load(name)
-    raw_help = "folder, .zip or .tar(.gz), read in place"
-
-    @click.command(name, cls=flags.Command, context_settings=SETTINGS, short_help=source.summary)
-    @click.option("--raw", required=source.needs_raw, hidden=not source.needs_raw, help=raw_help)
-    @click.option("--name", "set_name", default=name, help="name of the set")
-    @root_option
-    @click.option("--workers", type=click.IntRange(1), help="processes  [default: one a core]")
-    @click.option(
-        "--on-error",
-        type=click.Choice(["fail", "skip"]),
-        default="fail",
-        help="a corrupt file: stop, or leave it out and list it",
-    )
-    @click.option("--overwrite", is_flag=True, help="replace a set of this name")
-    @flags.options(source)
-    def command(
-        raw: str | None, set_name: str, data_root: str | None, overwrite: bool, **given: Any
-    ) -> None:
-        if Path(set_name).name != set_name or set_name.startswith("."):
-            raise ValueError(f"--name is a plain name, not a path: {set_name!r}")
-        folder = manifest.data_root(data_root) / set_name
-        facts = builds.build(
-            flags.replace(source(), given),
-            raw,
-            folder,
-            workers=given["workers"],
-            on_error=given["on_error"],
-            overwrite=overwrite,
-            say=lambda text: click.echo(text, err=True),
-            show=True,
-        )
-        print(show.table(facts))
-        print(f"built {folder}")
-
-    command.help = _help(name)
-    return command
-
-
-def _help(name: str) -> str:
-    source = sources.load(name)
-    example = f"python -m dataprep build {name}" + (" --raw PATH" if source.needs_raw else "")
-    return f"{source.summary[0].upper()}{source.summary[1:]}.\n\n\b\n{example}"
 
 
 @main.command("download")
@@ -283,6 +219,36 @@ def preview_(name: str, data_root: str | None, out: Path | None, samples: int, w
     except ValueError as error:
         raise DataError(out, "", f"cannot be written ({error})") from None
     print(f"{rows} samples in {out}")
+
+
+@main.command("export")
+@set_argument
+@root_option
+@click.option("--to", required=True, type=click.Choice(list(export.FORMATS)), help="the format")
+@click.option("--split", "splits", multiple=True, help="repeatable  [default: each sample once]")
+@click.option("--out", type=Path, help="folder to write  [default: SET_FORMAT]")
+@click.option("--field", help="the image field  [default: the only one; of jsonl all]")
+@click.option("--overwrite", is_flag=True, help="replace an earlier export")
+def export_(
+    name: str,
+    data_root: str | None,
+    to: str,
+    splits: tuple[str, ...],
+    out: Path | None,
+    field: str | None,
+    overwrite: bool,
+) -> None:
+    """Write a set for other programs: CSV, a folder a class, or JSON lines beside images.
+
+    \b
+    python -m dataprep export mnist --to csv --split train_all --split test
+    python -m dataprep export cifar10 --to folder --split test --out ~/cifar
+    """
+    folder = manifest.locate(name, data_root)
+    out = out or Path(f"{folder.name}_{to}")
+    counts = export.export(folder, to, out, splits, field, overwrite)
+    listed = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    print(f"{listed} in {out}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
@@ -26,17 +26,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-def options(target: Any) -> Callable[[F], F]:
+def options(
+    target: Any, choices: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Callable[[F], F]:
     """Decorate a click command with a flag for each field of a dataclass or of an instance.
 
-    An unset flag arrives as None (a repeatable one as an empty tuple), which `replace` passes over.
+    choices: field -> what may be chosen, where its type does not say. An unset flag arrives as
+    None (a repeatable one as an empty tuple), which `replace` passes over.
     """
     hints = get_type_hints(target if isinstance(target, type) else type(target))
     shown = [field for field in dataclasses.fields(target) if "help" in field.metadata]
 
     def decorate(command: F) -> F:
         for field in reversed(shown):  # click lists the last decorator first
-            command = _option(field, hints[field.name], target)(command)
+            hint = Literal[tuple(choices[field.name])] if field.name in choices else None
+            command = _option(field, hint or hints[field.name], target)(command)
         return command
 
     return decorate

@@ -62,6 +62,17 @@ class Dataset:
         """Return a derived table, (N,) float64 by id, NaN where a sample was not scored."""
         return derived.values(self.result(name), self.samples)
 
+    def scored(self, name: str, ids: Split) -> Array:
+        """Return a derived table at these ids; DataError where one of them was not scored."""
+        path = self.result(name)
+        values: Array = derived.values(path, self.samples)[np.asarray(ids)]
+        missing = np.flatnonzero(np.isnan(values))
+        if len(missing):
+            key = self.keys()[int(ids[int(missing[0])])]
+            why = f"{len(missing):,} of {len(values):,} samples of this split are not scored"
+            raise DataError(path, ids.path.stem, f"{why}, the first is {key}")
+        return values
+
     def result(self, name: str, kind: derived.Kind = "values") -> Path:
         """Return the folder of a derived table or split; DataError lists the choices."""
         own = self.manifest.splits if kind == "ids" else ()

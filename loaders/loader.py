@@ -104,7 +104,7 @@ class Loader:
         # Which of several results is meant, an option of the same name says.
         tables = {name: str(options.get(name) or name) for name in kind.tables}
         for name, table in tables.items():
-            self.strategy.table[name] = dataset.table(table)[np.asarray(self.ids)]
+            self.strategy.table[name] = dataset.scored(table, self.ids)
         self._derived = dataset.fingerprints(split, tables.values())
         self.quarantine = Quarantine(on_bad, bad_limit)
         self._chooser = Chooser(self.strategy, feedback_lag, epochs, run_steps)

@@ -52,7 +52,7 @@ class Recipe:
     val_split: str = knob("val", "split to validate on")
     net: Mapping[str, Any] = knob({}, "network settings, key=value, repeatable")
     task_options: Mapping[str, Any] = knob({}, "task settings, key=value, repeatable", "--task")
-    strategy: str = knob("random", "which samples form a batch: a file of loaders/strategies/")
+    strategy: str = knob("random", "which samples form a batch")
     strategy_options: Mapping[str, Any] = knob(
         {}, "strategy settings, key=value, repeatable", "--strategy-option"
     )
