@@ -52,17 +52,20 @@ class Chooser:
         self._waiting: deque[tuple[Array, Scores]] = deque()  # observed too early to be used
         self._change = threading.Condition()
         self._closed = False
+        self._bunch = 1  # choices that `take` waits for
 
     def take(self, most: int = 1) -> list[Choice]:
         """Return the next choices of one epoch; none at the end.
 
-        It waits for the feedback that the first one is due, never for that of a later one, so
-        there may be fewer than `most`. How many come together changes no choice.
+        It waits for the feedback that they are due, `most` of them or as many as half the lag
+        allows: taken one by one, as each becomes due, small batches would cost a hand-over each.
+        There may be fewer. How many come together changes no choice.
         """
         with self._change:
-            self._change.wait_for(lambda: self._closed or self._is_ready)
+            self._bunch = max(1, min(most, self._lag // 2))
+            self._change.wait_for(lambda: self._closed or self._is_ready(self._bunch))
             taken: list[Choice] = []
-            while len(taken) < most and not self._closed and self._is_ready:
+            while len(taken) < most and not self._closed and self._is_ready(1):
                 if taken and self._next_epoch != taken[0].epoch:
                     break
                 choice = self._next()
@@ -71,11 +74,11 @@ class Chooser:
                 taken.append(choice)
             return taken
 
-    @property
-    def _is_ready(self) -> bool:
-        """True where a choice is there, or everything that it may depend on is."""
-        replays = self._replayed < len(self._chosen)
-        return replays or not self._lags or self._seen + len(self._waiting) >= self._due
+    def _is_ready(self, count: int) -> bool:
+        """True where so many choices are there, or everything that they may depend on is."""
+        replays = len(self._chosen) - self._replayed
+        fresh = max(0, self._seen + len(self._waiting) - self._due + 1)
+        return not self._lags or replays + fresh >= count
 
     @property
     def _due(self) -> int:
@@ -136,7 +139,8 @@ class Chooser:
         with self._change:
             if self._lags:
                 self._waiting.append((rows.copy(), {k: np.array(v) for k, v in scores.items()}))
-                self._change.notify_all()
+                if self._is_ready(self._bunch):
+                    self._change.notify_all()
             elif self.strategy.listens():
                 self.strategy.observe(rows, scores)
 
