@@ -71,8 +71,8 @@ def next_step(loaders: Sequence[Loader]) -> list[Any]:
     """Return what the ranks would read next, joined: epoch, step, ids, places, every draw."""
     plans = [loader._plan() for loader in loaders]
     first = plans[0]
-    assert first is not None and len({plan.real.shape for plan in plans if plan}) == 1
-    real = np.concatenate([plan.real for plan in plans if plan])
+    assert first is not None and len({plan.weights.shape for plan in plans if plan}) == 1
+    real = np.concatenate([plan.weights > 0 for plan in plans if plan])
     parts = [
         [plan.keys.ids, plan.keys.positions, *leaves(plan.moves), *leaves(plan.drawn)]
         for plan in plans
