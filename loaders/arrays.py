@@ -9,6 +9,7 @@ Legend: B batch, C channels, H W pixels of the output.
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,11 +47,19 @@ class Crops(NamedTuple):
 class Pixels:
     """One image or map field of a built set, addressed by id.
 
-    Small images are held in memory where all together take no more than `hold_bytes`. Not for use
-    from two threads at once: `locate` may close the files of earlier batches.
+    Small images are held in memory where all together take no more than `hold_bytes`; by what is
+    in `shared` already, if it is. Not for use from two threads at once: `locate` may close the
+    files of earlier batches.
     """
 
-    def __init__(self, folder: Path, name: str, manifest: Manifest, hold_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        manifest: Manifest,
+        hold_bytes: int = 0,
+        shared: MutableMapping[str, Held] | None = None,
+    ) -> None:
         self.name, self.field = name, manifest.fields[name]
         rows = manifest.samples
         self._shard, self._offset, self._height, self._width = (
@@ -63,10 +72,10 @@ class Pixels:
         self._folder, self._expected = folder, manifest.files
         self._files = self.own_files()
         self._is_sound = False
-        self._held = self._hold(hold_bytes)
+        self._held = self._hold(hold_bytes, {} if shared is None else shared)
         self._is_sound = self._held is not None and self.field.is_uniform and self._all_fit()
 
-    def _hold(self, most: int) -> Held | None:
+    def _hold(self, most: int, shared: MutableMapping[str, Held]) -> Held | None:
         """Return all pixels, None where they are many or the images large."""
         prefix = f"{self.name}.zarr/"
         total = sum(f["bytes"] for name, f in self._expected.items() if name.startswith(prefix))
@@ -74,7 +83,10 @@ class Pixels:
             return None
         there = np.unique(self._shard)
         there = there[self._files.bytes(there) > 0]  # a damaged number may be any
-        return Held(self._files, int(there.max()) + 1) if len(there) else None
+        held = shared.get(self.name)
+        if held is None and len(there):
+            held = shared[self.name] = Held(self._files, int(there.max()) + 1)
+        return held
 
     def _all_fit(self) -> bool:
         """Tell whether the whole index is true: then it need not be asked batch by batch."""

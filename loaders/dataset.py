@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from dataprep import derived, index, manifest
 from dataprep.manifest import DataError, Field
 from loaders.arrays import Pixels
+from loaders.held import Held
 from loaders.tar import Tar
 
 Array = npt.NDArray[Any]
@@ -41,6 +43,7 @@ class Dataset:
         self.manifest = manifest.load(self.folder)
         self.fields = self.manifest.fields
         self.samples = self.manifest.samples
+        self._held: WeakValueDictionary[str, Held] = WeakValueDictionary()
 
     def split(self, name: str) -> Split:
         """Return the ids of one split, ascending; DataError lists the choices.
@@ -93,8 +96,11 @@ class Dataset:
         return {name: self.fields[name] for name in (self.fields if names is None else names)}
 
     def pixels(self, name: str, hold_bytes: int = 0) -> Pixels:
-        """Open one image or map field that is stored raw; held in memory where it is small."""
-        return Pixels(self.folder, name, self.manifest, hold_bytes)
+        """Open one image or map field that is stored raw; held in memory where it is small.
+
+        Once for all loaders of this object that are open: training and validation share it.
+        """
+        return Pixels(self.folder, name, self.manifest, hold_bytes, self._held)
 
     def tar(self, name: str) -> Tar:
         """Open one image or map field that is stored encoded."""

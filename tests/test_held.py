@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -242,3 +243,12 @@ def test_a_second_iteration_ends_the_first(coloured: Dataset) -> None:
         first.close()  # type: ignore[attr-defined]
         assert all(same(next(second), batch) for batch in want[3:])
         second.close()  # type: ignore[attr-defined]
+
+
+def test_open_loaders_share_what_is_held(coloured: Dataset) -> None:
+    """Training and validation hold the pixels of a set once; the last one gives them back."""
+    one, other = (coloured.pixels("image", 1 << 20) for _ in range(2))
+    assert one.is_held and one._held is other._held
+    del one, other
+    gc.collect()
+    assert not coloured._held
