@@ -1,7 +1,7 @@
-"""One command of a study at a time: its output is shown and kept, signals reach it once.
+"""One command of a study: its output is shown and kept, signals reach it once.
 
-On a terminal the command gets a terminal of its own, so that its bar is drawn; else its lines are
-passed on under its name.
+On a terminal a command that runs alone gets a terminal of its own, so that its bar is drawn; else
+its lines are passed on under its name.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Stop(Asked):
-    """The signal that asked the study to stop, passed on to the command at work so that it saves.
+    """The signal that asked the study to stop, passed on to the commands at work: they save.
 
-    The command has a session of its own: a Ctrl-C reaches it through here, once. A second one
+    A command has a session of its own: a Ctrl-C reaches it through here, once. A second one
     interrupts it at once.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.processes: set[subprocess.Popen[bytes]] = set()
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         passed = signal.SIGINT if self.signal else signal.SIGTERM
         self.signal = number
-        if self.process is not None:
-            self.process.send_signal(passed)
+        for process in tuple(self.processes):
+            process.send_signal(passed)
 
 
 class Lines:
@@ -84,14 +84,16 @@ class Lines:
         self._take(text)
 
 
-def run(command: Sequence[str], log: Path, label: str, stop: Stop, held: int) -> tuple[int, str]:
+def run(
+    command: Sequence[str], log: Path, label: str, stop: Stop, held: int, alone: bool = True
+) -> tuple[int, str]:
     """Run a command to its end; returns its exit status and the last line that it wrote.
 
     log: file to append its output to. held: an open file that it inherits, so that a lock on it
-    lives as long as the command.
+    lives as long as the command. alone: no other command may write to the terminal meanwhile.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    show = _drawn if sys.stderr.isatty() else _followed
+    show = _drawn if alone and sys.stderr.isatty() else _followed
     return show(command, log, label, stop, held)
 
 
@@ -164,7 +166,7 @@ def _started(
         pass_fds=(held,),
         start_new_session=True,
     )
-    stop.process = process
+    stop.processes.add(process)
     try:
         if stop:  # asked while it started
             process.terminate()
@@ -174,7 +176,7 @@ def _started(
         if process.poll() is None:
             process.terminate()
             process.wait()
-        stop.process = None
+        stop.processes.discard(process)
 
 
 def _environment() -> dict[str, str]:

@@ -1,21 +1,21 @@
-"""Each variant against the baseline, paired: over seeds, and over samples where these were kept.
+"""Each variant against its baseline, paired: over seeds, and over samples where these were kept.
 
-Holm's correction counts all comparisons of one kind in the report: every variant, headline metric
-and place. Over seeds the paired t-test is corrected; over samples, each averaged over the seeds
-first, Wilcoxon's signed ranks.
+Holm's correction counts all comparisons of one kind in the report (every variant, headline metric
+and place), or those of one baseline, metric and place, as the study says. Over seeds the paired
+t-test is corrected; over samples, each averaged over the seeds first, Wilcoxon's signed ranks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from jobs import intervals
-from jobs.intervals import LEVEL, RESAMPLES
+from jobs.intervals import LEVEL, RESAMPLES, Paired
 from jobs.results import Results
-from jobs.study import Metric, Table
+from jobs.study import Metric, Table, Variant
 
 Over = Literal["seeds", "samples"]
 
@@ -46,38 +46,43 @@ class Comparison:
 
 
 def compare(results: Results) -> list[Comparison]:
-    """Return all comparisons to the study's baseline, with corrected p values and verdicts."""
+    """Return all comparisons to a baseline, with corrected p values and verdicts."""
     found: list[Comparison] = []
     for metric in results.study.headline:
         for variant in results.variants:
-            if variant != results.study.baseline:
+            if variant.name != results.study.baseline(variant):
                 for place in results.places(metric):
-                    found += _both(results, variant.name, place, metric)
-    corrected: dict[Over, Iterator[float | None]] = {
-        over: iter(intervals.holm([one.p for one in found if one.over == over]))
-        for over in ("seeds", "samples")
-    }
-    found = [replace(one, p_holm=next(corrected[one.over])) for one in found]
+                    found += _both(results, variant, place, metric)
+    families: dict[Hashable, list[int]] = {}
+    for number, one in enumerate(found):
+        family = (one.over, one.baseline, one.metric, one.place)
+        key = one.over if results.study.correct == "all" else family
+        families.setdefault(key, []).append(number)
+    for numbers in families.values():
+        corrected = intervals.holm([found[number].p for number in numbers])
+        for number, p in zip(numbers, corrected, strict=True):
+            found[number] = replace(found[number], p_holm=p)
     metrics = {metric.name: metric for metric in results.study.headline}
     return [replace(one, verdict=_verdict(one, metrics[one.metric])) for one in found]
 
 
-def _both(results: Results, variant: str, place: str, metric: Metric) -> Iterator[Comparison]:
+def _both(results: Results, variant: Variant, place: str, metric: Metric) -> Iterator[Comparison]:
     """Yield the comparison over seeds and, where samples were kept, the one over these."""
-    names = (variant, results.study.baseline.name)
-    seeds = [results.by_seed(name, place, metric.name) for name in names]
-    samples = _averaged(results, names, place, metric.name)
-    kinds: tuple[tuple[Over, Any, Any], ...] = (
-        ("seeds", seeds, intervals.over_seeds),
-        ("samples", samples, intervals.over_samples),
-    )
-    for over, (ours, theirs), test in kinds:
+    names = (variant.name, results.study.baseline(variant))
+    for over in results.study.over:
+        test: Callable[[Sequence[float]], Paired | None]
+        if over == "seeds":
+            ours, theirs = _seeds(results, names, place, metric.name)
+            test = intervals.over_seeds
+        else:
+            ours, theirs = _averaged(results, names, place, metric.name)
+            test = intervals.over_samples
         pairs = [(ours[key], theirs[key]) for key in ours if key in theirs]
         pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
         paired = test([one - other for one, other in pairs])
         if paired:
             yield Comparison(
-                variant=variant,
+                variant=names[0],
                 baseline=names[1],
                 place=place,
                 metric=metric.name,
@@ -90,6 +95,14 @@ def _both(results: Results, variant: str, place: str, metric: Metric) -> Iterato
                 p_t=paired.p_t,
                 p_wilcoxon=paired.p_wilcoxon,
             )
+
+
+def _seeds(
+    results: Results, names: tuple[str, str], place: str, metric: str
+) -> list[dict[str, float]]:
+    """Return seed -> value, of each variant."""
+    found = [results.by_seed(name, place, metric) for name in names]
+    return [{str(seed): value for seed, value in one.items()} for one in found]
 
 
 def _averaged(
@@ -122,7 +135,7 @@ def _verdict(one: Comparison, metric: Metric) -> str:
 
 def table(found: Sequence[Comparison], results: Results) -> Table:
     """Return the comparisons as a table."""
-    labels = {variant.name: variant.label or variant.name for variant in results.variants}
+    labels = {variant.name: variant.label or variant.name for variant in results.study.variants}
     metrics = {metric.name: metric.label for metric in results.study.headline}
     rows = [
         [
@@ -138,11 +151,18 @@ def table(found: Sequence[Comparison], results: Results) -> Table:
     ]
     header = ["compared", "metric", "pairs", "difference", "95 % interval"]
     header += ["p, t-test", "p, Wilcoxon", "p, Holm", "verdict"]
+    samples = (
+        f", percentile bootstrap ({RESAMPLES:,} resamples) over samples, each counted once and"
+        " averaged over the seeds. Samples say how far this set's samples agree, not how far"
+        " another training would"
+    )
+    counted = {
+        "all": "all rows of a kind, of the t-test over seeds and of Wilcoxon's test over samples",
+        "each": "the t-tests of the rows of one baseline, metric and place",
+    }[results.study.correct]
     note = (
-        f"Intervals: t over seeds, percentile bootstrap ({RESAMPLES:,} resamples) over samples,"
-        " each counted once and averaged over the seeds. Samples say how far this set's samples"
-        " agree, not how far another training would. Holm: over all rows of a kind, of the t-test"
-        " over seeds and of Wilcoxon's test over samples."
+        f"Intervals: t over seeds{samples if 'samples' in results.study.over else ''}."
+        f" Holm: over {counted}."
     )
     return Table("Paired differences to the baseline", header, rows, note)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _curves(results: Results, path: Path) -> list[Picture]:
     first = results.study.headline[0]
     shown = [("step", name, name) for name in results.study.curves]
     shown.append(("validation", first.name, f"validation: {first.axis}"))
-    logs = {v.name: [r.member.run.read_log() for r in results.of(v.name)] for v in results.variants}
+    logs = {v.name: [run.log for run in results.of(v.name)] for v in results.variants}
     drawn = [one for one in shown if _longest(logs, one[0], one[1]) > 1]
     if not drawn:
         return []
@@ -85,8 +85,8 @@ def _curves(results: Results, path: Path) -> list[Picture]:
     panels = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, (kind, name, title) in zip(panels, drawn, strict=True):
         for number, variant in enumerate(results.variants):
-            series = [_series(log, kind, name) for log in logs[variant.name]]
-            _band(axes, series, colour(number), variant.label or variant.name)
+            series = [logged(log, kind, name) for log in logs[variant.name]]
+            band(axes, series, variant.label or variant.name, color=colour(number))
         axes.set(xlabel="step", ylabel=title)
         axes.grid(alpha=0.3)
     panels[0].legend()
@@ -94,20 +94,25 @@ def _curves(results: Results, path: Path) -> list[Picture]:
     return [Picture(save(figure, path, results), caption)]
 
 
-def _series(log: list[dict[str, Any]], kind: str, name: str) -> dict[int, float]:
+def logged(log: list[dict[str, Any]], kind: str, name: str) -> dict[float, float]:
+    """Return step -> value of one kind of a run's log."""
     return {e["step"]: e[name] for e in log if e.get("kind") == kind and name in e}
 
 
 def _longest(logs: Mapping[str, list[list[dict[str, Any]]]], kind: str, name: str) -> int:
-    return max((len(_series(log, kind, name)) for one in logs.values() for log in one), default=0)
+    return max((len(logged(log, kind, name)) for one in logs.values() for log in one), default=0)
 
 
-def _band(axes: Any, series: list[dict[int, float]], tint: str, label: str) -> None:
-    """Draw the mean of several series at the steps that all of them have, and its interval."""
-    steps = sorted(set.intersection(*map(set, series))) if series else []
-    spreads = [intervals.spread([one[step] for one in series]) for step in steps]
+def band(
+    axes: Any, series: Sequence[Mapping[float, float]], label: str, shade: float = 0.2, **line: Any
+) -> None:
+    """Draw the mean of several series at the places that all of them have, and its interval."""
+    places = sorted(set.intersection(*map(set, series))) if series else []
+    spreads = [intervals.spread([one[place] for one in series]) for place in places]
     means = [np.nan if one.mean is None else one.mean for one in spreads]
-    axes.plot(steps, means, color=tint, label=label)
+    axes.plot(places, means, label=label, **line)
     sides = [(one.low, one.high) for one in spreads if one.low is not None]
-    if sides and len(sides) == len(steps):
-        axes.fill_between(steps, *zip(*sides, strict=True), color=tint, alpha=0.2, linewidth=0)
+    if sides and len(sides) == len(places):
+        axes.fill_between(
+            places, *zip(*sides, strict=True), color=line["color"], alpha=shade, linewidth=0
+        )

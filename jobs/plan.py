@@ -1,6 +1,7 @@
-"""The plan of a study's folder: study, overrides and seeds, so that nothing is mixed silently.
+"""The plan of a study's folder: study, options, overrides and seeds, so that nothing is mixed.
 
-Seeds may be added later; overrides may not change. One process at a time works in a folder.
+Seeds may be added later, and items to an option that is a list; nothing else may change. One
+process at a time works in a folder.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
@@ -25,11 +26,22 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a folder of runs, or of a report, belongs to."""
+    """What a folder of runs, or of a report, belongs to; options in JSON's types."""
 
     study: str
     overrides: Mapping[str, str]
     seeds: Sequence[int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def joined(self, before: Plan) -> Plan:
+        """Return this plan with the seeds and the lists' items of an earlier one."""
+        lists = {
+            key: [*dict.fromkeys([*before.options.get(key, ()), *value])]
+            for key, value in self.options.items()
+            if isinstance(value, list)
+        }
+        seeds = sorted({*before.seeds, *self.seeds})
+        return replace(self, seeds=seeds, options={**self.options, **lists})
 
 
 def recorded(folder: Path) -> Plan | None:
@@ -44,22 +56,21 @@ def recorded(folder: Path) -> Plan | None:
 
 
 def record(folder: Path, plan: Plan) -> Plan:
-    """Write a plan with the seeds of earlier ones; ValueError where it is that of other runs."""
+    """Write a plan joined to earlier ones; ValueError where it is that of other runs."""
     before = recorded(folder)
     if before:
         refuse_changes(folder, before, plan)
-        seeds = sorted({*before.seeds, *plan.seeds})
-        plan = Plan(study=plan.study, overrides=plan.overrides, seeds=seeds)
+        plan = plan.joined(before)
     with atomic(folder / FILE_NAME) as path:
         path.write_text(json.dumps(asdict(plan), indent=1) + "\n")
     return plan
 
 
 def refuse_changes(folder: Path, before: Plan, plan: Plan) -> None:
-    """ValueError names the overrides that differ."""
+    """ValueError names the options and overrides that differ."""
     if before.study != plan.study:
         raise ValueError(f"{folder} holds the study {before.study}, not {plan.study}")
-    old, new = before.overrides, plan.overrides
+    old, new = ({**_single(one.options), **one.overrides} for one in (before, plan))
     changed = [
         f"{key} was {old.get(key, 'not set')}, is {new.get(key, 'not set')}"
         for key in {**old, **new}
@@ -67,9 +78,14 @@ def refuse_changes(folder: Path, before: Plan, plan: Plan) -> None:
     ]
     if changed:
         raise ValueError(
-            f"{folder} is a study with other settings ({'; '.join(changed)}): give the same --set,"
-            " or choose other folders by --runs and --out"
+            f"{folder} is a study with other settings ({'; '.join(changed)}): give the same"
+            " options and --set, or choose other folders by --into and --out"
         )
+
+
+def _single(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are no lists."""
+    return {key: value for key, value in options.items() if not isinstance(value, list)}
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
-"""The report that every study shares: report.json, results.csv, table.tex and report.html.
+"""The report that every study shares.
 
+report.html   all of it on one page, pictures included
+summary.*     in short, as txt, csv and json: see jobs/summary.py
 report.json   every run's figures, means with intervals, paired comparisons, how to do it again
 results.csv   variant, seed, set, split, metric, value: one line a figure
 table.tex     the tables, for a paper
-report.html   all of it on one page, pictures included
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.manifest import atomic
-from jobs import figures, page, plan
+from jobs import figures, page, plan, summary
 from jobs.comparisons import Comparison, compare
 from jobs.comparisons import table as compared
 from jobs.intervals import Spread
@@ -29,6 +30,10 @@ from jobs.plan import Plan
 from jobs.results import Result, Results
 from jobs.study import Metric, Picture, Table
 
+FILES = (
+    *("report.html", "summary.txt", "summary.csv", "summary.json"),
+    *("report.json", "results.csv", "table.tex"),
+)
 PACKAGES = ("nostall", "torch", "torchvision", "timm", "numpy", "scipy")
 
 
@@ -49,26 +54,36 @@ def write(out: Path, planned: Plan, results: Results, missing: Sequence[str]) ->
     planned = plan.record(out, planned)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     found = compare(results)
-    tables = [headline(results), *([compared(found, results)] if found else [])]
-    pictures: list[Picture] = []
-    if results.runs:
-        tables += results.study.tables(results)
-        pictures += results.study.figures(results, out / "figures")
-        pictures += figures.shared(results, out / "figures")
+    tables = [*(results.study.tables(results) if results.runs else ()), headline(results)]
+    tables += [compared(found, results)] if found else []
     report = Report(
         plan=planned,
         results=results,
         missing=missing,
         comparisons=found,
         tables=tables,
-        pictures=pictures,
+        pictures=_pictures(results, out / "figures"),
     )
-    _save(out / "report.json", json.dumps(_plain(facts(report)), indent=1, allow_nan=False))
+    _save(out / "report.json", _json(facts(report)))
     _save(out / "table.tex", page.tex(report.tables))
     _save(out / "report.html", html(report))
-    with atomic(out / "results.csv") as path, open(path, "w", newline="") as file:
-        csv.writer(file).writerows(lines(results))
+    _save(out / "summary.json", _json(summary.facts(report)))
+    _save(out / "summary.txt", summary.page(report))
+    for name, rows in (("results.csv", lines(results)), ("summary.csv", summary.lines(report))):
+        with atomic(out / name) as path, open(path, "w", newline="") as file:
+            csv.writer(file).writerows(rows)
     return report
+
+
+def _pictures(results: Results, folder: Path) -> list[Picture]:
+    if not results.runs:
+        return []
+    own = list(results.study.figures(results, folder))
+    return own if results.study.alone else [*own, *figures.shared(results, folder)]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), indent=1, allow_nan=False)
 
 
 def facts(report: Report) -> dict[str, Any]:
@@ -181,17 +196,23 @@ def html(report: Report) -> str:
         blocks.append(page.warning("Not complete", report.missing))
     blocks += [page.table(one) for one in report.tables]
     blocks += [page.picture(one) for one in report.pictures]
-    told = [(key, value) for key, value in plan_.overrides.items()]
-    if told:
-        blocks.append(
-            page.table(Table("Settings given by --set, for all variants", ("", ""), told))
-        )
+    for title, told in (
+        ("Options of the study", plan_.options),
+        ("Settings given by --set, for all variants", plan_.overrides),
+    ):
+        if told:
+            rows = [(key, _told(value)) for key, value in told.items()]
+            blocks.append(page.table(Table(title, ("", ""), rows)))
     blocks.append(page.table(_data(results)))
     again = [results.command, *(command for one in results.runs for command in _commands(one))]
     blocks.append(page.commands("How to do it again: the study, or its runs one by one", again))
-    rows = list(versions().items())
-    blocks.append(page.table(Table("Versions at the time of the report", ("", ""), rows)))
+    packages = list(versions().items())
+    blocks.append(page.table(Table("Versions at the time of the report", ("", ""), packages)))
     return page.html(f"Study {plan_.study}", blocks)
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _data(results: Results) -> Table:

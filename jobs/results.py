@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,13 @@ class Result:
     own: str  # the place of its training's validation
     figures: dict[str, dict[str, float]]
     fingerprints: dict[str, str]
-    evaluations: tuple[Evaluation, ...] = ()  # on further sets, of these weights
+    evaluations: tuple[Evaluation, ...] = ()  # that commands of their own made, of these weights
+    work: Mapping[str, float] = field(default_factory=dict)  # counts of samples and seconds
+
+    @cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """Its log, read once."""
+        return self.member.run.read_log()
 
     def values(self, place: str) -> Path:
         """Return the file of the figures of each sample: by the training, or by an evaluation."""
@@ -64,7 +70,8 @@ class Results:
 
     def places(self, metric: Metric) -> list[str]:
         """Return the places at which a headline metric was measured."""
-        places = self.own if metric.where == "own" else [*self.own, *self.further]
+        own = [] if metric.where == "further" else self.own
+        places = own if metric.where == "own" else [*own, *self.further]
         return [p for p in places if any(metric.name in r.figures.get(p, {}) for r in self.runs)]
 
     def of(self, variant: str) -> list[Result]:
@@ -119,22 +126,25 @@ def read(study: Study, members: Sequence[Member], command: str = "") -> Results:
 def _result(study: Study, member: Member) -> Result:
     report = _json(member.run.folder / "report.json")
     data, split = member.facts["recipe"]["data"], report["origin"]["split"]
-    own = f"{_set_name(data, member.options.data_root)}/{split}"
+    name = _set_name(data, member.execution.data_root)
+    own = f"{name}/{split}"
     figures, fingerprints = {own: report["figures"]}, {own: report["origin"]["data"]}
-    judged = tuple(one for one in study.evaluations if is_evaluated(member, one))
+    by_training = [Evaluation(data=data, splits=study.judge)] if study.judge else []
+    judged = [one for one in (*by_training, *study.evaluations) if is_evaluated(member, one)]
     for evaluation in judged:
-        name = _set_name(evaluation.data, member.options.data_root)
+        name = _set_name(evaluation.data, member.execution.data_root)
         found = _json(member.run.folder / f"evaluation-{name}.json")
         for split in evaluation.splits:
             place = f"{name}/{split}"
             figures.setdefault(place, found["figures"][split])
             fingerprints.setdefault(place, found["origin"]["data"])
-    return Result(member, own, figures, fingerprints, judged)
+    commands = tuple(one for one in judged if one not in by_training)
+    return Result(member, own, figures, fingerprints, commands, report.get("work", {}))
 
 
 def is_evaluated(member: Member, evaluation: Evaluation) -> bool:
     """True where a run's last weights were judged on this set as it is now, or as it was."""
-    latest, root = member.run.latest(), member.options.data_root
+    latest, root = member.run.latest(), member.execution.data_root
     name = _set_name(evaluation.data, root)
     path = member.run.folder / f"evaluation-{name}.json"
     if latest is None or not path.is_file():

@@ -1,7 +1,7 @@
-"""Runs what is not finished of a study, one command after another, and says how long it takes.
+"""Runs what is not finished of a study, one command or several at a time, and says how long yet.
 
-Every command is logged in `jobs.jsonl` of the study's folder; its output in `output.log` of the
-run's folder. What fails is named, and the others go on.
+Every command is logged in `jobs.jsonl` of the study's folder; its output in `output.log` of its own
+folder. What fails is named and what waits for it left out; the others go on.
 """
 
 from __future__ import annotations
@@ -9,72 +9,43 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from dataprep.manifest import DataError
 from dataprep.progress import clock
-from jobs import child, results
-from jobs.study import Evaluation, Member, Study
+from jobs import child
+from jobs.work import Work
 from tasks.run import REQUEUE
 
 LOG = "jobs.jsonl"
 
 
-@dataclass(frozen=True)
-class Work:
-    """One command: a run's training, or its evaluation on a further set."""
+class Ended(NamedTuple):
+    """How a command went; why: the last line that it wrote."""
 
-    member: Member
-    evaluation: Evaluation | None = None
-
-    @property
-    def kind(self) -> str:
-        """What it is a case of, for estimates of time."""
-        return f"evaluate {self.evaluation.data}" if self.evaluation else "train"
-
-    @property
-    def label(self) -> str:
-        """Its name in messages."""
-        on = f" on {self.evaluation.data}" if self.evaluation else ""
-        return self.member.name + on
-
-    @property
-    def is_done(self) -> bool:
-        """True where its result is there."""
-        if not self.evaluation:
-            return self.member.is_finished
-        return self.member.is_finished and results.is_evaluated(self.member, self.evaluation)
-
-    def command(self) -> list[str]:
-        """Return the command to give now."""
-        if self.evaluation:
-            return self.member.evaluation(self.evaluation)
-        return self.member.command()
-
-
-def works(study: Study, members: Sequence[Member]) -> Iterator[Work]:
-    """Yield all commands of a study in their order: a run, then what is measured on it."""
-    for member in members:
-        yield Work(member)
-        data, split = (member.facts["recipe"][key] for key in ("data", "val_split"))
-        for evaluation in study.evaluations:
-            is_own = evaluation.data == data and evaluation.splits == (split,)
-            if not is_own and results.is_built(evaluation, member.options.data_root):
-                yield Work(member, evaluation)
+    command: Sequence[str]
+    seconds: float
+    code: int
+    why: str
 
 
 class Runner:
-    """Runs the works of one study's folder."""
+    """Runs the works of one study's folder, `jobs` at a time."""
 
-    def __init__(self, folder: Path, todo: Sequence[Work]) -> None:
-        self.folder, self.works = folder, list(todo)
+    def __init__(self, folder: Path, todo: Sequence[Work], jobs: int = 1) -> None:
+        self.folder, self.works, self.jobs = folder, list(todo), jobs
+        self._labels = {work.label for work in self.works}
+        self.done: set[str] = set()
         self.failed: dict[str, str] = {}  # label -> why
+        self.left_out: dict[str, str] = {}
         self.stop = child.Stop()
+        self._lost: set[tuple[Path, str]] = set()  # folder and kind of what failed
 
     def run(self, held: int) -> None:
         """Run everything that is not done; `failed` and `stop` say how it went.
@@ -82,59 +53,120 @@ class Runner:
         held: the open lock of the folder, kept by the commands.
         """
         (self.folder / REQUEUE).unlink(missing_ok=True)
-        kept = [work.label for work in self.works if work.is_done]
+        kept = [work.label for work in self.works if work.is_done()]
         if kept:
-            self._say(f"{len(kept)} of {len(self.works)} are done: {', '.join(kept)}")
-        with self.stop:
-            for number, work in enumerate(self.works, 1):
-                if self.stop:
+            self._say(f"{len(kept)} of {len(self.works)} are done: {_listed(kept)}")
+        self.done |= {*kept}
+        pending = [work for work in self.works if work.label not in self.done]
+        running: dict[Future[Ended], Work] = {}
+        with self.stop, ThreadPoolExecutor(self.jobs) as pool:
+            while True:
+                self._start(pending, running, pool, held)
+                if not running:
                     break
-                if work.label not in kept:
-                    self._one(number, work, held)
+                for future in wait(running, child.POLL_S, FIRST_COMPLETED).done:
+                    self._end(running.pop(future), future.result())
         if self.stop:
             (self.folder / REQUEUE).touch()
             self._say("told to stop; the same command goes on")
 
-    def _one(self, number: int, work: Work, held: int) -> None:
-        if work.evaluation and not work.member.is_finished:
-            return  # its training failed, which was said
-        self._say(
-            f"[{number} of {len(self.works)}] {work.label}: {work.kind}; {self._left(number)}"
-        )
-        command, began = work.command(), time.time()
-        log = work.member.run.folder / "output.log"
-        code, last = child.run(command, log, work.label, self.stop, held)
-        done = work.is_done
-        self._log(work, command, time.time() - began, code, done)
-        if not done and not self.stop:
-            why = last if code else "told to stop before its end"
-            self.failed[work.label] = why or f"exit status {code}"
+    def _start(
+        self,
+        pending: list[Work],
+        running: dict[Future[Ended], Work],
+        pool: ThreadPoolExecutor,
+        held: int,
+    ) -> None:
+        """Start what can be started now."""
+        while len(running) < self.jobs and not self.stop:
+            work = self._next(pending, list(running.values()))
+            if work is None:
+                return
+            pending.remove(work)
+            if work.is_done():  # by the run of another variant with the same settings
+                self.done.add(work.label)
+            elif (work.folder(), work.kind) in self._lost:
+                self.left_out[work.label] = "the run that it shares failed"
+            else:
+                number = len(self.works) - len(pending)
+                head = f"[{number} of {len(self.works)}] {work.label}: {work.kind}"
+                self._say(f"{head}; {self._left([work, *running.values(), *pending])}")
+                running[pool.submit(self._one, work, held)] = work
+
+    def _next(self, pending: list[Work], running: Sequence[Work]) -> Work | None:
+        """Return the first work that may start beside those running; leave out what cannot."""
+        if any(work.alone for work in running):
+            return None
+        for work in list(pending):
+            lost = [label for label in work.after if label in {*self.failed, *self.left_out}]
+            if lost:
+                self.left_out[work.label] = f"waits for {lost[0]}"
+                pending.remove(work)
+                continue
+            if not self.done.issuperset(self._labels & {*work.after}):
+                continue
+            if work.alone and running:
+                return None  # until it is alone: nothing overtakes it
+            if all(work.folder() != other.folder() for other in running):
+                return work
+        return None
+
+    def _one(self, work: Work, held: int) -> Ended:
+        """Do one work, in a thread of the pool."""
+        began = time.time()
+        command: Sequence[str] = ()
+        try:
+            if work.act:
+                work.act()
+                code, last = 0, ""
+            else:
+                command = work.command()
+                log = work.folder() / "output.log"
+                alone = self.jobs == 1
+                code, last = child.run(command, log, work.label, self.stop, held, alone)
+        except (DataError, ValueError, OSError) as error:
+            code, last = 2, " ".join(str(error).split())
+        return Ended(command, time.time() - began, code, last)
+
+    def _end(self, work: Work, ended: Ended) -> None:
+        """Take in how a work went."""
+        done = work.is_done()
+        line = {"time": round(time.time(), 3), "label": work.label, "kind": work.kind}
+        line |= {"alike": work.alike, "command": shlex.join(ended.command)}
+        line |= {"seconds": round(ended.seconds, 3), "code": ended.code, "done": done}
+        with open(self.folder / LOG, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        if done:
+            self.done.add(work.label)
+        elif not self.stop:
+            why = ended.why if ended.code else "told to stop before its end"
+            self.failed[work.label] = why or f"exit status {ended.code}"
+            self._lost.add((work.folder(), work.kind))
+            log = work.folder() / "output.log"
             self._say(f"{work.label} failed: {self.failed[work.label]} (all of it: {log})")
 
-    def _left(self, number: int) -> str:
-        """Return the time that the works from this one on will take, by those done before."""
-        spent: dict[str, float] = {}
+    def _left(self, todo: Sequence[Work]) -> str:
+        """Return the time that these will take, by those done before."""
+        spent: dict[tuple[str, str, str], float] = {}
         for line in self._lines():
-            spent[line["label"]] = spent.get(line["label"], 0.0) + line["seconds"]
-        known = [work for work in self.works if work.label in spent and work.is_done]
-        total = 0.0
-        for work in self.works[number - 1 :]:
-            if work.is_done:
+            key = line["kind"], line.get("alike", ""), line["label"]
+            spent[key] = spent.get(key, 0.0) + line["seconds"]
+        spent = {key: seconds for key, seconds in spent.items() if key[2] in self.done}
+        total, unknown, seen = 0.0, 0, set()
+        for work in todo:
+            if (work.folder(), work.kind) in seen:  # one run serves both
                 continue
-            same = [other for other in known if other.kind == work.kind]
-            alike = [o for o in same if o.member.variant == work.member.variant] or same
-            if not alike:
-                return "time left in all: not known before the first one of its kind"
-            total += mean(spent[other.label] for other in alike)
-        return f"time left in all: {clock(total)}"
-
-    def _log(
-        self, work: Work, command: Sequence[str], seconds: float, code: int, done: bool
-    ) -> None:
-        line = {"time": round(time.time(), 3), "label": work.label, "kind": work.kind}
-        line |= {"command": shlex.join(command), "seconds": round(seconds, 3)}
-        with open(self.folder / LOG, "a") as file:
-            file.write(json.dumps(line | {"code": code, "done": done}) + "\n")
+            seen.add((work.folder(), work.kind))
+            same = {key: seconds for key, seconds in spent.items() if key[0] == work.kind}
+            alike = [seconds for key, seconds in same.items() if key[1] == work.alike]
+            if not same:
+                unknown += 1
+            else:
+                total += mean(alike or same.values())
+        if not total:
+            return "time left in all: not known before the first one of its kind"
+        more = f", and {unknown} of kinds not run before" if unknown else ""
+        return f"time left in all: {clock(total / self.jobs)}{more}"
 
     def _lines(self) -> list[dict[str, Any]]:
         path = self.folder / LOG
@@ -148,3 +180,9 @@ class Runner:
 
     def _say(self, text: str) -> None:
         click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
+
+
+def _listed(labels: Sequence[str], most: int = 8) -> str:
+    """Return labels in a line that can be read."""
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more

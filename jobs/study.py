@@ -1,7 +1,7 @@
 """The form of a study: which recipes are compared, over which seeds, by which figures.
 
-A study is one file of jobs/studies/, with `STUDY = Study(…)`; its runs lie in
-`runs/<study>/<variant>-s<seed>/`. A place is where something was measured: "<set>/<split>".
+A study is one file of jobs/studies/; its runs lie in `<into>/<study>/<variant>-s<seed>/`. A place
+is where something was measured: "<set>/<split>".
 """
 
 from __future__ import annotations
@@ -21,18 +21,27 @@ from tasks.run import Run
 
 if TYPE_CHECKING:
     from jobs.results import Results
+    from jobs.work import Work
 
 ROOT = Path(__file__).resolve().parents[1]
+Settings = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One recipe under comparison: `--model` and settings (see jobs/settings.py)."""
+    """One recipe under comparison: `--model` and settings (see jobs/settings.py).
+
+    late: returns settings that are known only once the study's preparations are there, before
+    that None. after: labels of the preparations that its runs wait for.
+    """
 
     name: str  # of its runs' folders: letters, digits, _ and -
     model: str
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
     label: str = ""  # in tables and figures; "": the name
+    baseline: str = ""  # the variant that it is compared to; "": the study's first
+    after: tuple[str, ...] = ()
+    late: Callable[[], Settings | None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +52,8 @@ class Metric:
     label: str
     unit: str = ""
     better: Literal["higher", "lower", "neither"] = "higher"
-    # own: measured once a run, whatever the set; everywhere: on the own and on further sets.
-    where: Literal["own", "everywhere"] = "everywhere"
+    # own: measured once a run, whatever the set; everywhere: on the own and on further places.
+    where: Literal["own", "everywhere", "further"] = "everywhere"
 
     @property
     def axis(self) -> str:
@@ -78,10 +87,16 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is compared. The first variant is the baseline of paired tests.
+    """What is compared. The first variant is the baseline of those that name no other.
 
+    preparations: commands before the runs, in their order. judge: further splits of a run's own
+    set, judged once by its training. launch: launch flags of its runs where no other are typed.
+    own: settings that `--set` may not change, and what to do instead.
+    over: what differences are paired over; correct: Holm's correction counts all comparisons, or
+    those of each baseline, metric and place.
     curves: logged values of training that are drawn; those that variants share.
-    tables, figures: what this study adds to the report that all studies share.
+    tables, figures: what this study adds to the report that all studies share; alone: instead of
+    the shared figures.
     """
 
     summary: str
@@ -89,22 +104,33 @@ class Study:
     headline: tuple[Metric, ...]
     seeds: tuple[int, ...] = (42,)
     evaluations: tuple[Evaluation, ...] = ()
+    preparations: tuple[Work, ...] = ()
+    judge: tuple[str, ...] = ()
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
+    over: tuple[Literal["seeds", "samples"], ...] = ("seeds", "samples")
+    correct: Literal["all", "each"] = "all"
     curves: tuple[str, ...] = ("loss",)
     tables: Callable[[Results], Sequence[Table]] = lambda results: ()
     figures: Callable[[Results, Path], Sequence[Picture]] = lambda results, folder: ()
+    alone: bool = False
 
-    @property
-    def baseline(self) -> Variant:
-        """The variant to which the others are compared."""
-        return self.variants[0]
+    def baseline(self, variant: Variant) -> str:
+        """Return the name of the variant to which one is compared."""
+        return variant.baseline or self.variants[0].name
+
+    def seeds_of(self, runs: int) -> tuple[int, ...]:
+        """Return the first seeds; behind the listed ones, counting goes on."""
+        more = range(max(self.seeds) + 1, max(self.seeds) + 1 + runs - len(self.seeds))
+        return (*self.seeds[:runs], *more)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a study is run; free to change when it goes on, but for the overrides."""
+class Execution:
+    """Where and how a study is run; free to change when it goes on, but for the overrides."""
 
     runs: Path
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Settings = field(default_factory=dict)
     data_root: str | None = None
     ranks: int = 1
     launch: Mapping[str, Any] = field(default_factory=dict)
@@ -114,29 +140,58 @@ class Options:
         return ["--data-root", self.data_root] if self.data_root else []
 
 
+class Waiting(ValueError):
+    """Settings are asked for before they are known."""
+
+
 @dataclass(frozen=True)
 class Member:
-    """One run of a study: a variant with a seed."""
+    """One run of a study: a variant with a seed.
+
+    peers: members of the same seed whose run is this one's too, where the settings are the same.
+    """
 
     study: str
     variant: Variant
     seed: int
-    options: Options
+    execution: Execution
+    peers: tuple[Member, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def name(self) -> str:
-        """Name of the run below the study's folder."""
+        """What it is called; without such a peer also the name of the run's folder."""
         return f"{self.variant.name}-s{self.seed}"
+
+    @property
+    def home(self) -> str:
+        """Name of the run's folder below the study's."""
+        return self._home if self.is_ready else self.name
+
+    @cached_property
+    def _home(self) -> str:
+        same = (peer.name for peer in self.peers if peer.is_ready and peer.facts == self.facts)
+        return next(same, self.name)
 
     @property
     def run(self) -> Run:
         """Its run folder."""
-        return Run(self.options.runs / self.study / self.name)
+        return Run(self.execution.runs / self.study / self.home)
+
+    @property
+    def is_ready(self) -> bool:
+        """True once all of its settings are known."""
+        try:
+            return self.settings is not None
+        except Waiting:
+            return False
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """The variant's settings under the study's overrides."""
-        return settings.merged(self.variant.settings, self.options.overrides)
+        """The variant's settings under the study's overrides; Waiting before they are known."""
+        late = self.variant.late() if self.variant.late else {}
+        if late is None:
+            raise Waiting(f"{self.name}: waits for {', '.join(self.variant.after)}")
+        return settings.merged({**self.variant.settings, **late}, self.execution.overrides)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -150,7 +205,7 @@ class Member:
 
         needs_data: False takes the run's word where its set is no longer there.
         """
-        data, root = self.facts["recipe"]["data"], self.options.data_root
+        data, root = self.facts["recipe"]["data"], self.execution.data_root
         if needs_data or manifest.locate(data, root).is_dir():
             fingerprint = opened(data, root).fingerprint
         else:
@@ -161,27 +216,27 @@ class Member:
     @property
     def is_finished(self) -> bool:
         """True once the run has its report."""
-        return self.run.exists and (self.run.folder / "report.json").is_file()
+        return self.is_ready and self.run.exists and (self.run.folder / "report.json").is_file()
 
     def command(self) -> list[str]:
         """Return the command that trains it, and goes on with it."""
-        ranks = self.options.ranks
+        ranks = self.execution.ranks
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-        name = ["--runs", str(self.options.runs), "--name", f"{self.study}/{self.name}"]
+        name = ["--runs", str(self.execution.runs), "--name", f"{self.study}/{self.home}"]
         return [
             *(sys.executable, *(torchrun if ranks > 1 else ()), shown(ROOT / "train.py")),
-            *("--model", self.variant.model, *name, *self.options.rooted()),
+            *("--model", self.variant.model, *name, *self.execution.rooted()),
             *("--seed", str(self.seed), *settings.arguments(self.settings)),
-            *settings.launch_arguments(self.options.launch),
+            *settings.launch_arguments(self.execution.launch),
         ]
 
     def evaluation(self, evaluation: Evaluation) -> list[str]:
         """Return the command that judges the weights of its report on a further set."""
         latest = self.run.latest() or self.run.checkpoints / "step-LAST.pt"
-        device = self.options.launch.get("device")
+        device = self.execution.launch.get("device")
         return [
             *(sys.executable, "-m", "tasks", "evaluate", str(self.run.folder)),
-            *("--data", evaluation.data, "--checkpoint", str(latest), *self.options.rooted()),
+            *("--data", evaluation.data, "--checkpoint", str(latest), *self.execution.rooted()),
             *(part for split in evaluation.splits for part in ("--split", split)),
             *(("--device", device) if device in ("cpu", "cuda") else ()),
         ]

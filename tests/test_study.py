@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,9 +25,9 @@ from toys import SuperResolution, built
 import jobs.studies
 import models
 from dataprep.manifest import DataError
-from jobs import plan, results
+from jobs import plan, report, results
 from jobs.__main__ import main
-from jobs.study import Member, Options
+from jobs.study import Execution, Member, Study
 from tasks.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +86,7 @@ class Tried:
 
 
 def arguments(root: Path, *other: str) -> list[str]:
-    places = ["--runs", str(root / "runs"), "--data-root", str(root / "data")]
+    places = ["--into", str(root / "runs"), "--data-root", str(root / "data")]
     launch = ["--device", "cpu", "--threads", "1", "--log-every", "1", "--checkpoint-every", "1000"]
     return ["study", "toy", *places, *launch, *other]
 
@@ -220,6 +221,21 @@ def test_results_are_a_line_a_figure(tried: Tried) -> None:
     assert found == expected
 
 
+def test_summary_in_three_forms(tried: Tried) -> None:
+    assert {path.name for path in tried.folder.iterdir()} >= {*report.FILES}
+    rows = json.loads((tried.folder / "summary.json").read_text())["rows"]
+    with open(tried.folder / "summary.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(row["variant"], row["metric"]) for row in rows] == [
+        *(("short", "psnr_y"), ("long", "psnr_y"), ("short", "ssim_y"), ("long", "ssim_y")),
+    ]
+    assert [float(line["mean"]) for line in lines] == [row["mean"] for row in rows]
+    one = comparison(tried.report(), "seeds", "psnr_y")
+    assert rows[1]["p_t"] == one["p_t"] and rows[1]["difference_low"] == one["low"]
+    text = (tried.folder / "summary.txt").read_text()
+    assert "Headline figures" in text and f"{rows[1]['mean']:.4g} ±" in text
+
+
 class Page(HTMLParser):
     """Checks that elements are closed in order, and collects what a browser would fetch."""
 
@@ -249,7 +265,7 @@ def test_page_is_whole_and_alone(tried: Tried) -> None:
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert not {"script", "link", "iframe"} & set(page.seen) and "url(" not in text
     assert "Is &lt;b&gt;more&lt;/b&gt; &amp; longer better?" in text
-    assert tried.report()["command"].split("--runs")[0].strip() in text
+    assert tried.report()["command"].split("--into")[0].strip() in text
 
 
 def test_table_for_latex(tried: Tried) -> None:
@@ -288,7 +304,7 @@ def test_dry_run_prints_what_is_left(tried: Tried) -> None:
     ],
 )
 def test_mistakes_are_one_line(tried: Tried, tmp_path: Path, other: list[str], why: str) -> None:
-    fresh = [] if "lr=0.01" in other or "--report-only" in other else ["--runs", str(tmp_path)]
+    fresh = [] if "lr=0.01" in other or "--report-only" in other else ["--into", str(tmp_path)]
     result = tried.study(*TWO, *fresh, *other)
     assert result.exit_code == 2, result.output
     assert why in result.output and result.output.count("\n") == 1
@@ -301,11 +317,12 @@ def test_no_such_study() -> None:
 
 def test_changed_recipe_is_refused(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
     """The study's file was edited since its runs were trained."""
-    toy = jobs.studies.load("toy")
+    module = sys.modules["jobs.studies.toy"]
+    toy: Study = module.STUDY
     short, *others = toy.variants
     changed = replace(short, settings={**short.settings, "steps": "13"})
     edited = replace(toy, variants=(changed, *others))
-    monkeypatch.setattr(jobs.studies, "load", lambda name: edited)
+    monkeypatch.setattr(module, "STUDY", edited)
     result = tried.study(*TWO)
     assert result.exit_code == 2 and "steps was 12, is 13" in result.output
 
@@ -401,12 +418,15 @@ def test_a_study_is_no_rank(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("name", jobs.studies.names())
 def test_every_study_of_the_room(name: str) -> None:
     """Names tell runs apart, recipes exist and take their settings, metrics are told apart."""
-    study = jobs.studies.load(name)
+    kind = jobs.studies.load(name)
+    execution = Execution(runs=Path("runs"))
+    study = kind.study(kind.options(), execution)
     names = [variant.name for variant in study.variants]
-    assert len(set(names)) == len(names) and all(n.replace("_", "").isalnum() for n in names)
+    assert len(set(names)) == len(names) and all(re.fullmatch(r"[\w-]+", n) for n in names)
     assert study.summary and study.headline and study.seeds
     assert all(variant.model in models.recipes() for variant in study.variants)
     for variant in study.variants:
-        member = Member(name, variant, 5, Options(runs=Path("runs")))
+        member = Member(name, replace(variant, late=None), 5, execution)
         assert member.facts["recipe"]["seed"] == 5
     assert f"{name}: {study.summary}" in CliRunner().invoke(main, ["list"]).output
+    assert CliRunner().invoke(main, ["study", name, "--help"]).exit_code == 0

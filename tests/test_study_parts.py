@@ -22,7 +22,7 @@ import train
 from jobs import intervals, page, settings
 from jobs.results import Result, Results
 from jobs.studies import saliency
-from jobs.study import Member, Options, Table
+from jobs.study import Execution, Member, Table
 
 ROOT = Path(__file__).parents[1]
 
@@ -213,7 +213,7 @@ def found(
             }
             if away:
                 figures[AWAY] = {"ig": away[number] + shift, "centre_ig": 0.0}
-            member = Member("saliency", variant, seed, Options(runs=Path("nowhere")))
+            member = Member("saliency", variant, seed, Execution(runs=Path("nowhere")))
             runs.append(Result(member, HERE, figures, {HERE: "f" * 64}))
     return Results(saliency.STUDY, runs, "the command")
 

@@ -1,14 +1,47 @@
 """Studies: one file each, the file's name is the name typed after `python -m jobs study`.
 
-A study file defines `STUDY`, a `jobs.study.Study`.
+A study file defines `STUDY`, a `jobs.study.Study`; or, where it has options of its own, a frozen
+dataclass `Options` (its fields with a help are flags, see `dataprep.flags`; what is a tuple may
+get more items when the study goes on), `SUMMARY` and `study(options, execution) -> Study`, which
+is called before anything is there.
 """
 
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
+from typing import Any
 
-from jobs.study import Study
+from jobs.study import Execution, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """The options of a study that has none."""
+
+
+class Kind:
+    """A study file, imported."""
+
+    def __init__(self, name: str, module: ModuleType) -> None:
+        self.name, self._module = name, module
+        self.options: Any = getattr(module, "Options", Nothing)
+
+    @property
+    def summary(self) -> str:
+        """What it compares, in a line."""
+        fixed: Study | None = getattr(self._module, "STUDY", None)
+        return fixed.summary if fixed else str(self._module.SUMMARY)
+
+    def study(self, options: Any, execution: Execution) -> Study:
+        """Return the study under these options."""
+        fixed: Study | None = getattr(self._module, "STUDY", None)
+        if fixed:
+            return fixed
+        made: Study = self._module.study(options, execution)
+        return made
 
 
 def names() -> list[str]:
@@ -16,9 +49,8 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load(name: str) -> Study:
+def load(name: str) -> Kind:
     """Import one study; ValueError lists the choices."""
     if name not in names():
         raise ValueError(f"no study {name!r}; there are: {', '.join(names())}")
-    study: Study = import_module(f"{__name__}.{name}").STUDY
-    return study
+    return Kind(name, import_module(f"{__name__}.{name}"))

@@ -1,0 +1,252 @@
+"""Conduct a study: what was typed becomes a plan, commands that are run, and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dataprep import flags
+from jobs import plan, report, results, settings, studies, summary
+from jobs.plan import Plan
+from jobs.report import Report
+from jobs.runner import Runner
+from jobs.study import Evaluation, Execution, Member, Study
+from jobs.work import Work, missing, works
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was typed of a study, beside its own options and how to run it."""
+
+    seeds: str | None = None
+    runs: int | None = None
+    variants: str | None = None
+    evaluations: Sequence[str] = ()
+    out: Path | None = None
+    jobs: int = 1
+    dry_run: bool = False
+    report_only: bool = False
+
+
+class Conduct:
+    """One study in one folder."""
+
+    def __init__(self, name: str, typed: Mapping[str, Any], choice: Choice, execution: Execution):
+        self.name, self.choice = name, choice
+        self.folder = execution.runs / name
+        self.out = choice.out or self.folder
+        self.kind = studies.load(name)
+        before = plan.recorded(self.folder)
+        if before and choice.report_only and not execution.overrides:
+            execution = replace(execution, overrides=dict(before.overrides))
+        self.execution = execution
+        options = self._options(typed, before)
+        self.study = self._chosen(self._made(options))
+        self.plan = Plan(
+            study=name,
+            overrides=execution.overrides,
+            seeds=self._seeds(before),
+            options=_plain(options),
+        )
+        for folder in dict.fromkeys([self.folder, self.out]):
+            plan.refuse_changes(folder, plan.recorded(folder) or self.plan, self.plan)
+        for key in {*self.study.own} & {*execution.overrides}:
+            raise ValueError(f"--set {key}: {self.study.own[key]}")
+        # All that is compared, now or by an earlier call: whose runs may be shared, and reported.
+        self.whole_plan = self.plan.joined(before) if before else self.plan
+        whole = flags.replace(self.kind.options(), _tuples(self.whole_plan.options))
+        self.whole = self._made(whole)
+
+    def _made(self, options: Any) -> Study:
+        return self.kind.study(options, self.execution)
+
+    def _options(self, typed: Mapping[str, Any], before: Plan | None) -> Any:
+        """Return the study's options: typed, else lists (for a report: all) as recorded."""
+        given = {key: value for key, value in typed.items() if value is not None}
+        if before:
+            kept = _tuples(before.options)
+            if not self.choice.report_only:
+                kept = {key: value for key, value in kept.items() if isinstance(value, tuple)}
+            given = kept | given
+        return flags.replace(self.kind.options(), given)
+
+    def _seeds(self, before: Plan | None) -> tuple[int, ...]:
+        text, runs = self.choice.seeds, self.choice.runs
+        if text and runs:
+            raise ValueError("give --runs or --seeds, not both")
+        if runs:
+            return self.study.seeds_of(runs)
+        if not text:
+            return tuple(before.seeds) if before else self.study.seeds
+        found = flags.parse(text, tuple[int, ...])
+        if not found or min(found) < 0:
+            raise ValueError(f"--seeds {text}: want whole numbers of 0 and more, comma separated")
+        return tuple(dict.fromkeys(found))
+
+    def _chosen(self, study: Study) -> Study:
+        """Return a study with the variants and further sets that were named."""
+        if self.choice.variants:
+            known = {variant.name: variant for variant in study.variants}
+            names = [name.strip() for name in self.choice.variants.split(",")]
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"no variant {name!r}; there are: {', '.join(known)}")
+            kept = tuple(variant for variant in study.variants if variant.name in names)
+            study = replace(study, variants=kept)
+        if self.choice.evaluations:
+            found = [text.partition(":") for text in self.choice.evaluations]
+            sets = [
+                Evaluation(data=data, splits=tuple(splits.split(",")) if splits else ("val",))
+                for data, _, splits in found
+            ]
+            study = replace(study, evaluations=tuple(sets))
+        return study
+
+    def members(self, study: Study, seeds: Sequence[int]) -> list[Member]:
+        """Return runs, seed by seed, so that a study cut short has whole pairs."""
+        names = {variant.name for variant in study.variants}
+        launch = {**study.launch, **self.execution.launch}
+        judged = dict.fromkeys([*study.judge, *filter(None, launch.get("judge", "").split(","))])
+        launch |= {"judge": ",".join(judged)} if judged else {}
+        execution = replace(self.execution, launch=launch)
+        found = []
+        for seed in seeds:
+            peers: tuple[Member, ...] = ()
+            for variant in self.whole.variants:
+                one = Member(self.name, variant, seed, execution, peers)
+                if one.is_ready:
+                    one.facts  # noqa: B018 - a setting that does not fit is said now
+                peers = (*peers, one)
+            found += [one for one in peers if one.variant.name in names]
+        return found
+
+    def run(self) -> int:
+        """Do what was asked; returns the exit status."""
+        members = self.members(self.study, self.plan.seeds)
+        if self.choice.dry_run:
+            return self._dry(members)
+        failed: dict[str, str] = {}
+        if not self.choice.report_only:
+            for member in members:
+                if member.is_ready:
+                    member.check()
+            runner = self._run(members)
+            failed = runner.failed
+            if runner.stop:
+                return 128 + runner.stop.signal
+        return self._report(failed)
+
+    def _run(self, members: Sequence[Member]) -> Runner:
+        with plan.locked(self.folder) as held:
+            self.whole_plan = plan.record(self.folder, self.plan)
+            runner = Runner(self.folder, list(works(self.study, members)), self.choice.jobs)
+            runner.run(held)
+        return runner
+
+    def _dry(self, members: Sequence[Member]) -> int:
+        """Print the commands in their order; what is done, or not known yet, is a comment."""
+        for member in members:
+            if member.is_ready and member.run.exists:
+                member.check()
+        for one in self.study.evaluations:
+            if not results.is_built(one, self.execution.data_root):
+                click.echo(f"# no run is judged on {one.data}: no such set")
+        todo = list(works(self.study, members))
+        labels = {work.label for work in todo}
+        done = {work.label for work in todo if work.is_done()}
+        shown: set[tuple[Path, str]] = set()
+        for work in todo:
+            lacks = [] if work.part_of else [one for one in work.after if one in labels - done]
+            run = (work.folder(), work.kind)
+            if work.act or run in shown:  # the run of another variant with the same settings
+                continue
+            shown.add(run)
+            if lacks:
+                click.echo(f"# later: {work.label}, after {', '.join(lacks)}")
+            else:
+                click.echo(("# done: " if work.label in done else "") + shlex.join(work.command()))
+        return 0
+
+    def _report(self, failed: Mapping[str, str]) -> int:
+        shown = self._of_whole()
+        members = self.members(shown, self.whole_plan.seeds)
+        for member in members:
+            if member.is_ready and member.run.exists:
+                member.check(needs_data=False)
+        found = results.read(shown, members, self._command(shown))
+        lacking = self._missing(list(works(shown, members)), failed)
+        written = report.write(self.out, self.whole_plan, found, lacking)
+        return show(written, self.out, failed)
+
+    def _of_whole(self) -> Study:
+        """Return the study that is reported: what earlier calls asked for is in it."""
+        if self.choice.variants:
+            return self.study
+        return self._chosen(self.whole)
+
+    def _missing(self, todo: Sequence[Work], failed: Mapping[str, str]) -> list[str]:
+        """Return what the plan asks for and is not there."""
+        gone = [
+            f"no run is judged on {one.data}: no such set (python -m dataprep list)"
+            for one in self.study.evaluations
+            if not results.is_built(one, self.execution.data_root)
+        ]
+        return [*gone, *missing(todo, failed)]
+
+    def _command(self, shown: Study) -> str:
+        """Return the command that makes the whole study again, in another folder."""
+        seeds = ",".join(map(str, self.whole_plan.seeds))
+        parts = ["python", "-m", "jobs", "study", self.name, *self._option_arguments()]
+        parts += ["--seeds", seeds]
+        if self.choice.variants:
+            parts += ["--variants", ",".join(variant.name for variant in shown.variants)]
+        for key, value in self.execution.overrides.items():
+            parts += ["--set", f"{key}={value}"]
+        if self.choice.evaluations:
+            for one in shown.evaluations:
+                parts += ["--evaluate", f"{one.data}:{','.join(one.splits)}"]
+        parts += ["--nproc", str(self.execution.ranks), *self.execution.rooted()]
+        return shlex.join([*parts, *settings.launch_arguments(self.execution.launch)])
+
+    def _option_arguments(self) -> list[str]:
+        found = []
+        for key, value in self.whole_plan.options.items():
+            flag = "--" + key.replace("_", "-")
+            if isinstance(value, bool):
+                found.append(flag if value else f"--no-{flag[2:]}")
+            else:
+                text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+                found += [flag, text]
+        return found
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    """Return options in JSON's types."""
+    facts: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(options)))
+    return facts
+
+
+def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded options as a dataclass has them."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+
+
+def show(written: Report, out: Path, failed: Mapping[str, str]) -> int:
+    """Print the tables' figures and where everything lies; 1 where a command failed."""
+    for table in written.tables:
+        click.echo("\n" + summary.text(table))
+    click.echo()
+    for line in written.missing:
+        click.echo(f"missing: {line}")
+    for name in report.FILES:
+        click.echo(f"written: {out / name}")
+    for label, why in failed.items():
+        click.echo(f"error: {label}: {why}", err=True)
+    return 1 if failed else 0

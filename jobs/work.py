@@ -1,0 +1,99 @@
+"""The works of a study: commands with what they wait for and how one sees that they are done.
+
+What a work needs may be known only when its turn comes (a table's name, a count of steps), so its
+facts are asked for then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import results
+from jobs.study import Evaluation, Member, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One command.
+
+    kind, alike: what it is a case of, roughly and closely, for estimates of time.
+    folder: where its output.log lies; works of one folder never run at once.
+    act: what is done here instead of a command. after: labels of works that must be done before.
+    part_of: the label of the training that it belongs to. alone: nothing else runs beside it.
+    """
+
+    label: str
+    kind: str
+    folder: Callable[[], Path]
+    is_done: Callable[[], bool]
+    command: Callable[[], Sequence[str]] = tuple
+    act: Callable[[], None] | None = None
+    alike: str = ""
+    after: tuple[str, ...] = ()
+    part_of: str = ""
+    alone: bool = False
+    lacking: str = "not done"  # what is said where it is not
+
+
+def works(study: Study, members: Sequence[Member]) -> Iterator[Work]:
+    """Yield all works of a study in their order: preparations, then a run and its judgements."""
+    yield from study.preparations
+    for member in members:
+        yield training(member, after=member.variant.after)
+        for evaluation in study.evaluations:
+            if results.is_built(evaluation, member.execution.data_root):
+                if not _is_own(member, evaluation):
+                    yield _judging(member, evaluation)
+
+
+def training(member: Member, kind: str = "train", **other: object) -> Work:
+    """Return the training of one run; other: further fields of the work."""
+    facts: dict[str, object] = {"label": member.name, "alike": member.variant.name} | other
+    return Work(
+        kind=kind,
+        folder=lambda: member.run.folder,
+        is_done=lambda: member.is_finished,
+        command=member.command,
+        lacking="not trained to its end",
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+def _is_own(member: Member, evaluation: Evaluation) -> bool:
+    """True for the place at which the training validated."""
+    if not member.is_ready:
+        return False
+    data, split = (member.facts["recipe"][key] for key in ("data", "val_split"))
+    return evaluation.data == data and evaluation.splits == (split,)
+
+
+def _judging(member: Member, evaluation: Evaluation) -> Work:
+    return Work(
+        label=f"{member.name} on {evaluation.data}",
+        kind=f"evaluate {evaluation.data}",
+        alike=member.variant.name,
+        folder=lambda: member.run.folder,
+        is_done=lambda: member.is_finished and results.is_evaluated(member, evaluation),
+        command=lambda: member.evaluation(evaluation),
+        after=(member.name,),
+        part_of=member.name,
+        lacking="not judged",
+    )
+
+
+def missing(todo: Sequence[Work], failed: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is not there, a line each; failed: label -> why.
+
+    A preparation is named where it failed, its dependents always.
+    """
+    labels = {work.label for work in todo}
+    done = {work.label for work in todo if work.is_done()}
+    for work in todo:
+        if work.label in done or (work.part_of and work.part_of not in done):
+            continue
+        lacks = [label for label in work.after if label in labels - done]
+        why = failed.get(work.label) or (f"waits for {', '.join(lacks)}" if lacks else "")
+        if work.kind == "train" or work.part_of or work.label in failed:
+            yield f"{work.label}: {work.lacking}" + (f" ({why})" if why else "")
