@@ -70,17 +70,18 @@ def test_evaluate_prints_figures_and_recalls(run: Run) -> None:
 
 
 def test_predict_tells_a_digit(run: Run, tmp_path: Path) -> None:
-    """Names of classes come from --task names=; without them they are numbers."""
+    """Without the set the run knows its classes; --task names= gives them others."""
     dataset = Dataset(run.folder.parents[1] / "digits")
     sample = int(dataset.split("train")[0])
     Image.fromarray(digits()[0][sample]).save(tmp_path / "digit.png")
     said = predicted(run, tmp_path / "digit.png", tmp_path / "numbers")
-    assert said["class"] == str(int(dataset.values("label")[sample]))
-    assert list(said["probabilities"]) == [str(i) for i in range(10)]
+    label = int(dataset.values("label")[sample])
+    assert said["class"] == CLASSES[label]
+    assert list(said["probabilities"]) == CLASSES
     assert sum(said["probabilities"].values()) == pytest.approx(1)
-    names = ",".join(CLASSES)
+    names = ",".join(f"number {i}" for i in range(10))
     named = predicted(run, tmp_path / "digit.png", tmp_path / "named", "--task", f"names={names}")
-    assert named["class"] == f"digit {said['class']}"
+    assert named["class"] == f"number {label}"
     again = call("predict", run.folder, tmp_path / "digit.png", "--out", tmp_path / "named")
     assert again.exit_code == 2 and "is there already" in again.output
 
