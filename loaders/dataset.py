@@ -18,12 +18,16 @@ from loaders.tar import Tar
 
 Array = npt.NDArray[Any]
 
+# Splits of larger sets are searched for an id: a table of rows would take too much memory.
+LOOKED_UP = 1 << 28
+
 
 class Split(index.Column):
     """The ids of a split, checked where they are read: at open that would take all of them."""
 
     def __init__(self, path: Path, rows: int, samples: int) -> None:
         self._samples = samples
+        self._row_of: Array | None = None  # of each id of the set, made when first asked for
         super().__init__(path, rows)
         if self.dtype.kind not in "iu" or len(self.shape) != 1:
             raise DataError(path, "", f"holds {self.dtype} of {self.shape}, not ids")
@@ -33,6 +37,15 @@ class Split(index.Column):
         if np.size(ids) and not (np.min(ids) >= 0 and np.max(ids) < self._samples):
             raise DataError(self.path, "", f"names ids outside 0…{self._samples - 1}: damaged")
         return ids
+
+    def rows(self, ids: Array) -> Array:
+        """Return the row of each id, -1 where the split has it not."""
+        if self._samples > LOOKED_UP:
+            return self.find(ids)
+        if self._row_of is None:
+            self._row_of = np.full(self._samples, -1, np.int32)
+            self._row_of[np.asarray(self)] = np.arange(len(self), dtype=np.int32)
+        return self._row_of[ids].astype(np.int64)
 
 
 class Dataset:

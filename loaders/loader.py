@@ -40,8 +40,6 @@ Array = npt.NDArray[Any]
 # Batches of small samples that are read as one: until they take so many bytes, and no more than so
 # many. On two cores a fifth of the bytes cost a third more time, in hand-overs between threads.
 TOGETHER_BYTES, TOGETHER = 1 << 24, 64
-# Sets of more samples are searched for an id: a table of rows would take too much memory.
-LOOKED_UP = 1 << 28
 
 
 class Loader:
@@ -100,12 +98,7 @@ class Loader:
         mixed = self._block() if shuffle == "block" else shuffle
         rows, batch = len(self.ids), global_batch_size * self.candidates
         self.order = Order(rows, batch, seed, mixed, last, codes)
-        self.strategy = kind(self.order, **options)
-        # Which of several results is meant, an option of the same name says.
-        tables = {name: str(options.get(name) or name) for name in kind.tables}
-        for name, table in tables.items():
-            self.strategy.table[name] = dataset.scored(table, self.ids)
-        self._derived = dataset.fingerprints(split, tables.values())
+        self.strategy = self._strategy(kind, options)
         self.quarantine = Quarantine(on_bad, bad_limit)
         self._chooser = Chooser(self.strategy, feedback_lag, epochs, run_steps)
         self._slots = prefetch + 2  # one with the consumer, one being written
@@ -117,10 +110,21 @@ class Loader:
         )
         self.engine = self._engine(engine, threads or self.world.threads(), dali or Settings())
         self._reader = Reader(dataset, self.program, self.engine, self._lane)
-        self._row_of: Array | None = None  # of each id of the set, made when first asked for
         self._together = 0  # batches that are read as one; known when the first is planned
         self._ahead = self._read_ahead() if read_ahead else None
         self.wait_s = 0.0  # time the training loop was blocked here, since the start
+
+    def _strategy(
+        self, kind: type[strategies.Strategy], options: Mapping[str, Any]
+    ) -> strategies.Strategy:
+        """Return the strategy with the derived results that it wants."""
+        strategy = kind(self.order, **options)
+        # Which of several results is meant, an option of the same name says.
+        tables = {name: str(options.get(name) or name) for name in kind.tables}
+        for name, table in tables.items():
+            strategy.table[name] = self.dataset.scored(table, self.ids)
+        self._derived = self.dataset.fingerprints(self.split, tables.values())
+        return strategy
 
     def _several(self, first: Plan) -> int:
         """Return how many batches are read as one: several where samples are small and in memory.
@@ -247,12 +251,7 @@ class Loader:
 
     def rows(self, ids: Array) -> Array:
         """Return the rows of the split that hold these ids."""
-        if self.dataset.samples > LOOKED_UP:
-            return self.ids.find(ids)
-        if self._row_of is None:
-            self._row_of = np.full(self.dataset.samples, -1, np.int32)
-            self._row_of[np.asarray(self.ids)] = np.arange(len(self.ids), dtype=np.int32)
-        return self._row_of[ids].astype(np.int64)
+        return self.ids.rows(ids)
 
     def state(self) -> dict[str, Any]:
         """Return where training stands: the same on every rank, for any number of ranks."""
