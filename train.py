@@ -28,12 +28,13 @@ from loaders import Batch, Dataset, Loader, World, strategies
 from models import Recipe
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
+from tasks.run.checks import before_training
 from tasks.run.launch import Launch, join, reseed
 from tasks.run.log import Log, peak_memory
 from tasks.run.restore import recipe_of
 from tasks.run.selection import Scored, gather, judging, select, weigh
 from tasks.run.signals import Asked
-from tasks.run.tally import Tally, Visits
+from tasks.run.tally import Tally
 from tasks.run.window import Measured, Window
 
 
@@ -64,10 +65,9 @@ class Trainer:
             "fingerprint": self.dataset.manifest.fingerprint,
             "classes": self.dataset.manifest.classes,
         }
-        self.dataset.split(recipe.val_split)  # a missing one is said now, not at the end
         self.loader = self._training_loader()
-        # At the most, where the strategy may shorten epochs.
-        self.steps = recipe.steps or recipe.epochs * self.loader.steps
+        self.notes = before_training(self.dataset, self.loader, self.task, recipe, launch)
+        self.steps = recipe.steps or recipe.epochs * self.loader.steps  # at the most
         if not self.steps:
             raise ValueError("say how long to train: --steps or --epochs")
         self.task.begin(recipe.train_split)
@@ -85,8 +85,7 @@ class Trainer:
         self.ddp: DistributedDataParallel | None = None
         if self.world.size > 1:
             self.objective = self.ddp = DistributedDataParallel(self.objective)
-        visits = Visits(self.dataset.samples, self.world) if launch.count_visits else None
-        self.tally = Tally(visits)
+        self.tally = Tally(self.dataset.samples if launch.count_visits else 0, self.world)
         self.step, self.progress, self.best, self.skipped = 0, 0.0, -math.inf, 0
         self.asked, self.stop = Asked(), False  # by a signal here; by any rank, agreed
         self.log = Log(None, 0, 0)
@@ -159,7 +158,8 @@ class Trainer:
         if first:
             (self.run.folder / REQUEUE).unlink(missing_ok=True)
             self.run.log(kind="launch", step=self.step, ranks=self.world.size, **vars(self.launch))
-        self.log = Log(self.run if first else None, self.step, self.steps)
+        self.log = Log(self.run if first else None, self.step, self.steps, self.progress)
+        self.log.say(*self.notes)
         size, parameters = len(self.loader.ids), sum(p.numel() for p in self.parameters)
         self.log.say(
             f"{self.facts['model']}: {parameters:,} parameters, {size:,} samples, steps"
@@ -267,7 +267,7 @@ class Trainer:
         facts |= {"skipped": self.skipped} if self.skipped else {}
         facts |= {"bad_samples": bad} if bad else {}
         ids = gather(self.loader, batch, {})[0].tolist() if self.launch.log_ids else None
-        self.log.step(self.step, facts, ids)
+        self.log.step(self.step, self.progress, facts, ids)
 
     def validate(self) -> tasks.Evaluation:
         """Evaluate the averaged weights, show pictures, save; the best checkpoint is kept."""

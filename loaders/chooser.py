@@ -74,6 +74,16 @@ class Chooser:
                 taken.append(choice)
             return taken
 
+    def check(self) -> None:
+        """Raise ValueError where the next choice waits for scores that nobody can give any more."""
+        with self._change:
+            if not (self._chosen or self._closed or self._is_ready(1)):
+                name = type(self.strategy).__module__.rpartition(".")[2]
+                raise ValueError(
+                    f"strategy {name} waits for scores: call loader.observe(ids, scores) after each"
+                    " step"
+                )
+
     def _is_ready(self, count: int) -> bool:
         """True where so many choices are there, or everything that they may depend on is."""
         replays = len(self._chosen) - self._replayed

@@ -48,9 +48,9 @@ class Loader:
     fields: those wanted (default all). reference: the field whose pixels crops count.
     shuffle "block": blocks of neighbours, mixed in windows, for slow storage. groups="size":
     batches of samples that have one size when they leave the stages. run_steps: the run's length
-    where it is not epochs, for strategies that change with it. on_bad, bad_limit: see
-    `Quarantine`. threads 0: this rank's share of the cores. prefetch: batches read ahead;
-    read_ahead: storage is told what comes next.
+    where it is not epochs, for strategies that change with it. A strategy that chooses by scores
+    wants `observe` after each step. on_bad, bad_limit: see `Quarantine`. threads 0: this rank's
+    share of the cores. prefetch: batches read ahead; read_ahead: storage is told what comes next.
     hold_mb: each raw field of small images (up to 64 KB) that takes no more is held in this
     process's memory; small batches (16 MB in all) are then read, and read ahead, as one.
     dali: settings of that engine. The same global batches come on any number of ranks. Breaking
@@ -120,10 +120,10 @@ class Loader:
         """Return the strategy with the derived results that it wants."""
         strategy = kind(self.order, **options)
         # Which of several results is meant, an option of the same name says.
-        tables = {name: str(options.get(name) or name) for name in kind.tables}
-        for name, table in tables.items():
+        self.tables = {name: str(options.get(name) or name) for name in kind.tables}
+        for name, table in self.tables.items():
             strategy.table[name] = self.dataset.scored(table, self.ids)
-        self._derived = self.dataset.fingerprints(self.split, tables.values())
+        self._derived = self.dataset.fingerprints(self.split, self.tables.values())
         return strategy
 
     def _several(self, first: Plan) -> int:
@@ -189,6 +189,7 @@ class Loader:
         end = atexit.register(partial(self._end, ahead))
         try:
             while True:
+                self._chooser.check()
                 began = time.perf_counter()
                 item = ahead.take()
                 self.wait_s += time.perf_counter() - began

@@ -101,6 +101,11 @@ class Task(ABC):
     def recall(self, split: str) -> None:  # noqa: B027
         """Hear what a trained network's own training split was, to judge it on the same set."""
 
+    @classmethod
+    def labelling(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return which of a task's options say what is right: scores of other labels do not fit."""
+        return {}
+
     @abstractmethod
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:
         """Return the loss of one micro-batch.
@@ -112,7 +117,8 @@ class Task(ABC):
     def scores(self, loss: Loss, wanted: tuple[str, ...]) -> dict[str, Tensor]:
         """Return (B,) scores for a strategy; ValueError where this task has none of them."""
         if loss.per_sample is None or set(wanted) - {"loss"}:
-            raise ValueError(f"task {type(self).__name__} has no per-sample {', '.join(wanted)}")
+            name = type(self).__module__.removeprefix("tasks.")
+            raise ValueError(f"task {name} has no per-sample {', '.join(wanted)}")
         return {"loss": loss.per_sample.detach()}
 
     @abstractmethod

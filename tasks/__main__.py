@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import numpy as np
 import torch
 
 import models
@@ -58,7 +59,7 @@ def main() -> None:
     "--split",
     "splits",
     multiple=True,
-    help="repeatable  [default: all but train; of folds the run's own]",
+    help="repeatable  [default: all that it was not trained on; of folds the run's own]",
 )
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
 @tile_option
@@ -114,11 +115,14 @@ def evaluate(
 
 def _judged(dataset: Dataset, recipe: Mapping[str, Any], fingerprint: str) -> list[str]:
     """Return the splits of a set that a run was not trained on."""
-    folds = recipe["train_split"] != "train"
-    if folds and dataset.manifest.fingerprint == fingerprint:
+    there = dataset.manifest.splits
+    others = [name for name in there if not name.startswith(("train", "fold"))]
+    if dataset.manifest.fingerprint != fingerprint:
+        return others
+    if recipe["train_split"].startswith("fold"):
         return [recipe["val_split"]]
-    named = dataset.manifest.splits
-    return [name for name in named if not name.startswith(("train", "fold"))]
+    trained = dataset.split(recipe["train_split"])
+    return [name for name in others if (trained.rows(np.asarray(dataset.split(name))) < 0).all()]
 
 
 @main.command()

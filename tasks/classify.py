@@ -85,7 +85,8 @@ class Task(tasks.Task):
             self._labels = inputs.labels(dataset, label, self.classes)
             inputs.check(dataset, self.input)
             known = tuple(dataset.manifest.classes) if label == "label" else ()
-            self._count = max(len(known), int(self._labels.max()) + 1)  # classes of the set
+            # Classes of the set, of which the network may know fewer.
+            self._count = min(self.classes, max(len(known), int(self._labels.max()) + 1))
         if names and len(names) != self.classes:
             raise ValueError(f"{len(names)} names for {self.classes} classes")
         said = (names or known)[: self.classes]
@@ -98,6 +99,13 @@ class Task(tasks.Task):
         ids = np.arange(len(self._labels))
         share, seed = self.label_noise, self.noise_seed
         return torch.from_numpy(noisy(self._labels, ids, self._count, share, seed))
+
+    @classmethod
+    def labelling(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the field of the labels, and how many of them are made wrong."""
+        share = float(options.get("label_noise", 0))
+        seed = {"noise_seed": int(options.get("noise_seed", 0))} if share else {}
+        return {"label": options.get("label", "label"), "label_noise": share} | seed
 
     def check(self, split: str) -> None:
         """Refuse to make labels wrong where there is one class."""

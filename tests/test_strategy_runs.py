@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from toys import built
 
 import models
 import train
-from loaders import strategies
+from loaders import Dataset, Loader, strategies
 from loaders.strategies import Chosen
 from tasks.__main__ import main as tasks_main
 from tasks.run import Run, load_checkpoint
@@ -214,3 +215,63 @@ def test_reseeding_is_torchs() -> None:
     wanted = torch.rand(3)
     reseed(123_456, torch.device("cpu"))
     assert torch.equal(torch.rand(3), wanted)
+
+
+def refused(data: Path, runs: Path, *other: str) -> str:
+    result = CliRunner().invoke(
+        train.main, arguments(data, runs, "refused", "--steps", "4", *other)
+    )
+    assert result.exit_code == 2, result.output
+    assert result.output.count("\n") <= 2 and not (runs / "refused" / "checkpoints").exists()
+    return result.output
+
+
+def test_mistakes_are_said_before_the_training(data: Path, tmp_path: Path) -> None:
+    assert "tset: no such split" in refused(data, tmp_path, "--judge", "tset")
+    three = ["--strategy-option", "candidates=3"]
+    assert "trains on all it decodes" in refused(data, tmp_path, *three)
+    assert "want 1 or more" in refused(
+        data, tmp_path, "--strategy", "gradnorm_is", "--strategy-option", "candidates=0"
+    )
+    assert "no such table" in refused(data, tmp_path, "--strategy", "rholoss")
+
+
+def test_scores_of_other_labels_are_refused(data: Path, tmp_path: Path) -> None:
+    """An irreducible loss of the true labels would pick just the wrong ones."""
+    copied = tmp_path / "digits"
+    shutil.copytree(data, copied)
+    held = trained(copied, tmp_path, "held", "--steps", "20", "--train-split", "val")
+    score = ["score", str(held.folder), "--data", str(copied), "--what", "irreducible_loss"]
+    score += ["--device", "cpu", "--split", "train"]
+    assert CliRunner().invoke(tasks_main, score).exit_code == 0
+    rho = ["--strategy", "rholoss", "--strategy-option", "candidates=2"]
+    noisy = ["--task", "label_noise=0.3"]
+    assert "was scored against other labels (label=label, label_noise=0.0)" in refused(
+        copied, tmp_path, *rho, *noisy
+    )
+    trained(copied, tmp_path, "fits", "--steps", "4", *rho)
+    again = CliRunner().invoke(tasks_main, [*score, *noisy, "--name", "noisy"])
+    assert again.exit_code == 0, again.output
+    trained(copied, tmp_path, "too", "--steps", "4", *rho, *noisy, "--strategy-option",
+            "irreducible_loss=noisy")  # fmt: skip
+
+
+def test_validation_on_what_is_trained_on_is_said(data: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        train.main, arguments(data, tmp_path, "own", "--steps", "2", "--val-split", "train")
+    )
+    assert f"{TRAINED} of {TRAINED} samples of split train are trained on" in result.output
+    result = CliRunner().invoke(train.main, arguments(data, tmp_path, "other", "--steps", "2"))
+    assert "are trained on" not in result.output
+
+
+def test_nobody_observes(data: Path) -> None:
+    """A loop that tells a strategy nothing gets an error, not silence for ever."""
+    loader = Loader(Dataset(data), fields=("label",), strategy="smart", feedback_lag=3,
+                    global_batch_size=8)  # fmt: skip
+    seen = 0
+    with pytest.raises(ValueError, match=r"smart waits for scores: call loader\.observe"):
+        for _ in loader:
+            seen += 1
+    loader.close()
+    assert seen == 3

@@ -91,11 +91,12 @@ class Strategy:
 
     @classmethod
     def width(cls, options: Mapping[str, Any]) -> int:
-        """Return K under these options; ValueError below 1."""
-        asked = int(options.get("candidates", cls.candidates))
-        if asked < 1:
-            raise ValueError(f"candidates={asked}: want 1 or more")
-        return asked
+        """Return K under these options; ValueError below 1, and above where nothing is picked."""
+        asked = cls.candidates if options.get("candidates") is None else options["candidates"]
+        if asked < 1 or (asked > 1 and not cls.picks()):
+            wanted = "1 or more" if cls.picks() else "none: this strategy trains on all it decodes"
+            raise ValueError(f"candidates={asked}: want {wanted}")
+        return int(asked)
 
     @classmethod
     def chooses(cls) -> bool:

@@ -29,19 +29,23 @@ def peak_memory(device: torch.device) -> int:
 
 
 class Log:
-    """Writes for rank 0; on other ranks (run None) it is silent."""
+    """Writes for rank 0; on other ranks (run None) it is silent.
 
-    def __init__(self, run: Run | None, first: int, steps: int) -> None:
-        self._run, self._first, self._steps = run, first, steps
+    first, steps, done: the step that a launch begins at, those of the run at the most, and the
+    share of it that was done before.
+    """
+
+    def __init__(self, run: Run | None, first: int, steps: int, done: float = 0.0) -> None:
+        self._run, self._done = run, done
         self._began = time.perf_counter()
         self._board = SummaryWriter(str(run.folder), purge_step=first) if run else None
         self._bar: Any = None
         if run and sys.stderr.isatty():
             self._bar = tqdm(total=steps, initial=first, unit="step", dynamic_ncols=True)
 
-    def say(self, text: str) -> None:
-        """Print one line."""
-        if self._run:
+    def say(self, *texts: str) -> None:
+        """Print a line for each text."""
+        for text in texts if self._run else ():
             if self._bar is not None:
                 self._bar.write(text)
             else:
@@ -63,8 +67,17 @@ class Log:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
-    def step(self, step: int, values: Mapping[str, float], ids: list[int] | None = None) -> None:
-        """Record one logged step; ids are those of the whole global batch, in order."""
+    def step(
+        self,
+        step: int,
+        progress: float,
+        values: Mapping[str, float],
+        ids: list[int] | None = None,
+    ) -> None:
+        """Record one logged step; ids are those of the whole global batch, in order.
+
+        progress: the share of the run that is done; it says how many steps there will be.
+        """
         if not self._run or not self._board:
             return
         self._run.log(kind="step", step=step, **values, **({"ids": ids} if ids else {}))
@@ -72,13 +85,15 @@ class Log:
             self._board.add_scalar(f"train/{name}", value, step)
         loss, speed = values["loss"], values["samples_per_s"]
         tail = f"loss {loss:.5f}  {speed:.1f} samples/s  wait {100 * values['wait_share']:.1f} %"
+        steps = round(step / progress)
         if self._bar is not None:
+            self._bar.total = steps
             self._bar.set_postfix_str(tail)
         else:
-            pace = (time.perf_counter() - self._began) / max(1, step - self._first)
-            minutes, seconds = divmod(round(pace * (self._steps - step)), 60)
+            pace = (time.perf_counter() - self._began) / max(1e-9, progress - self._done)
+            minutes, seconds = divmod(round(pace * (1 - progress)), 60)
             left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-            self.say(f"step {step}/{self._steps}  {tail}  lr {values['lr']:.2e}  ETA {left}")
+            self.say(f"step {step}/{steps}  {tail}  lr {values['lr']:.2e}  ETA {left}")
 
     def epoch(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Record the end of an epoch."""

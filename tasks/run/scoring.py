@@ -120,7 +120,8 @@ def refuse_overlap(models: Sequence[Model], dataset: Dataset, splits: Sequence[s
             if both:
                 raise ValueError(
                     f"{model.run.folder} was trained on {both:,} samples of split {split}: their"
-                    " loss is not irreducible (--allow-overlap scores them all the same)"
+                    " loss is not irreducible. Train that model on others (--train-split val), or"
+                    " give --allow-overlap"
                 )
     return strangers
 

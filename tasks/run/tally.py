@@ -63,10 +63,13 @@ class Visits:
 
 class Tally:
     """decoded: by the loader; scored: forward alone; trained: forward and backward; seconds: of
-    steps, without validation and start-up."""
+    steps, without validation and start-up.
 
-    def __init__(self, visits: Visits | None) -> None:
-        self.visits = visits
+    visited: samples of the set whose visits are counted, 0: they are not.
+    """
+
+    def __init__(self, visited: int, world: World) -> None:
+        self.visits = Visits(visited, world) if visited else None
         self.decoded = self.scored = self.trained = 0
         self.seconds = 0.0
 
