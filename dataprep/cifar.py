@@ -16,12 +16,14 @@ import numpy.typing as npt
 from dataprep import pickles
 from dataprep.manifest import DataError
 from dataprep.raw import Raw
-from dataprep.small_images import Content, File, Members, SmallImages, check_labels, chosen_folder
+from dataprep.small_images import Content, File, Members, SmallImages, chosen_folder
 
 Array = npt.NDArray[Any]
 
 SIDE, CHANNELS = 32, 3
 PIXELS = SIDE * SIDE * CHANNELS
+# Characters of a value that an error shows; longer than any class name.
+SHOWN = 20
 SITE = "https://www.cs.toronto.edu/~kriz"
 
 
@@ -67,8 +69,11 @@ class Cifar(SmallImages):
             raise DataError(raw.path, name, why)
         values = {}
         for value, key in self.labels.items():
-            values[value] = _whole_numbers(raw, name, key, batch.get(key), len(pixels))
-            check_labels(raw, name, values[value], self.classes_of[value], key)
+            labels = _items(raw, name, key, batch.get(key))
+            if len(labels) != len(pixels):
+                why = f"has {len(labels):,} {key}, but {len(pixels):,} images"
+                raise DataError(raw.path, name, why)
+            values[value] = _whole_numbers(raw, name, key, labels, self.classes_of[value])
         images = pixels.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
         return Content(np.ascontiguousarray(images), values)
 
@@ -76,22 +81,46 @@ class Cifar(SmallImages):
         """Raise DataError where the file of class names is there and has others."""
         if name not in raw.names():
             return
-        found = pickles.read(raw, name).get(self.names_in[1])
-        texts = [b.decode(errors="replace") if isinstance(b, bytes) else b for b in found or ()]
-        if texts != list(self.class_names):
-            why = (
-                f"its {self.names_in[1]} are not {self.title}'s: {', '.join(map(str, texts[:3]))}…"
-            )
+        key = self.names_in[1]
+        names = [_shown(one) for one in _items(raw, name, key, pickles.read(raw, name).get(key))]
+        if names != list(self.class_names):
+            why = f"its {key} are not {self.title}'s: {', '.join(names[:3])}…"
             raise DataError(raw.path, name, why)
 
 
-def _whole_numbers(raw: Raw, name: str, key: str, found: Any, count: int) -> Array:
+def _items(raw: Raw, name: str, key: str, found: Any) -> list[Any]:
+    """Return what a list or an array of one dimension holds; DataError for anything else."""
     if found is None:
         raise DataError(raw.path, name, f"has no {key}")
-    if len(found) != count:
-        raise DataError(raw.path, name, f"has {len(found):,} {key}, but {count:,} images")
+    if isinstance(found, np.ndarray) and found.ndim == 1:
+        return list(found.tolist())
+    if not isinstance(found, list):
+        shape = f" of {found.shape}" if isinstance(found, np.ndarray) else ""
+        why = f"its {key} are of type {type(found).__name__}{shape}, not a list"
+        raise DataError(raw.path, name, why)
+    return found
+
+
+def _whole_numbers(raw: Raw, name: str, key: str, found: list[Any], classes: int) -> Array:
     for at, value in enumerate(found):
-        if type(value) is not int and not isinstance(value, np.integer):
-            why = f"{key} {at} is {str(value)[:20]!r}, not a whole number"
+        if type(value) is not int:
+            why = f"{key} {at} is {_shown(value)!r}, not a whole number"
             raise DataError(raw.path, name, why)
-    return np.array([int(value) for value in found], np.int64)
+        # Before they become an array: a number of any size may be there.
+        if not 0 <= value < classes:
+            why = f"{key} {at} is {_shown(value)}, not 0 to {classes - 1}"
+            raise DataError(raw.path, name, why)
+    return np.array(found, np.int64)
+
+
+def _shown(value: Any) -> str:
+    """Return the beginning of a text or number, of anything else its type.
+
+    Not its text: a tuple that holds another twice, and so on, would be written without end.
+    """
+    if isinstance(value, bytes):
+        value = value[:SHOWN].decode(errors="replace")
+    if isinstance(value, int) and abs(value) >= 1 << 63:  # text of any size takes any time
+        return "a huge number"
+    text = str(value) if isinstance(value, str | int | float) else type(value).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:SHOWN])

@@ -23,6 +23,8 @@ LABEL = "label"
 BOM = b"\xef\xbb\xbf"
 # Characters of a cell that an error shows; digits of a number that is looked at.
 SHOWN, MOST_DIGITS = 20, 18
+# No line is longer, with so many bytes for each of its columns.
+LINE_BYTES, CELL_BYTES = 1 << 16, 32
 
 
 def read(
@@ -32,13 +34,13 @@ def read(
 
     hints: what to do with files of other numbers of pixels. DataError, naming the line, where there
     is no such header, a line has another number of columns, a cell is no whole number, a pixel is
-    above 255, or the file is cut short.
+    above 255, a line is longer than a good one can be, or the file is cut short.
     """
     found: list[tuple[Array, Array]] = []
     header: list[str] = []
     lines = 1
     try:
-        for piece in _pieces(raw, name):
+        for piece in _pieces(raw, name, _longest(pixels + 1)):
             if not header:
                 first, _, piece = piece.partition(b"\n")
                 header = _header(first, pixels, hints or {})
@@ -61,8 +63,16 @@ class _Wrong(Exception):
         self.line = line
 
 
-def _pieces(raw: Raw, name: str) -> Iterator[bytes]:
-    """Yield the text in pieces of whole lines; blank ones at the end are left out."""
+def _longest(columns: int) -> int:
+    """Return the most bytes of a line; a good one takes at most 19 a column."""
+    return max(LINE_BYTES, CELL_BYTES * columns)
+
+
+def _pieces(raw: Raw, name: str, longest: int) -> Iterator[bytes]:
+    """Yield the text in pieces of whole lines; blank ones at the end are left out.
+
+    The last is the beginning of a line that is too long, where there is one.
+    """
     rest, blank = b"", b""
     with raw.open(name) as file:
         for data in _unpacked(file):
@@ -79,7 +89,11 @@ def _pieces(raw: Raw, name: str) -> Iterator[bytes]:
                     blank = blank[ending:]
                 else:
                     blank = whole
-    if rest.strip(b"\r"):
+                # The first is named: of the others nothing is held.
+                blank = blank[: blank.find(b"\n") + 1]
+            if len(rest) > longest:
+                break
+    if rest.strip(b"\r") or len(rest) > longest:
         yield blank + rest + b"\n"
 
 
@@ -98,14 +112,19 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
 
 def _header(line: bytes, pixels: int, hints: Mapping[int, str]) -> list[str]:
     """Return the names of the columns."""
-    names = [cell.strip().strip('"') for cell in _text(line).split(",")]
-    if names[0].lower() != LABEL:
-        why = f"begins with {names[0][:SHOWN]!r}; wanted is a header {LABEL},pixel0,pixel1…"
+    text = _text(line)
+    first, columns = _name(text.partition(",")[0]), text.count(",") + 1
+    if first.lower() != LABEL:
+        why = f"begins with {first[:SHOWN]!r}; wanted is a header {LABEL},pixel0,pixel1…"
         raise _Wrong(1, why)
-    if len(names) != pixels + 1:
-        hint = hints.get(len(names) - 1, "")
-        raise _Wrong(1, f"has {len(names):,} columns, not {pixels + 1:,}{hint and ': '}{hint}")
-    return names
+    if columns != pixels + 1:
+        hint = hints.get(columns - 1, "")
+        raise _Wrong(1, f"has {columns:,} columns, not {pixels + 1:,}{hint and ': '}{hint}")
+    return [_name(cell) for cell in text.split(",")]
+
+
+def _name(cell: str) -> str:
+    return cell.strip().strip('"')
 
 
 def _rows(text: bytes, header: list[str], lines: int) -> tuple[Array, Array]:
@@ -114,7 +133,9 @@ def _rows(text: bytes, header: list[str], lines: int) -> tuple[Array, Array]:
     from dataprep.csv_rows import parse
 
     flat = np.frombuffer(text, np.uint8)
-    count = int((flat == ord("\n")).sum())
+    # A good line has a digit and a separator a column: of shorter ones the first bad one is met
+    # before there are so many.
+    count = min(int((flat == ord("\n")).sum()), len(text) // (2 * len(header)) + 1)
     labels, pixels = np.empty(count, np.int64), np.empty((count, len(header) - 1), np.uint8)
     done, at = parse(flat, labels, pixels)
     if done < count:
@@ -125,11 +146,12 @@ def _rows(text: bytes, header: list[str], lines: int) -> tuple[Array, Array]:
 
 def _why(line: str, header: list[str]) -> str:
     """Say what is wrong with a line that is known to be bad."""
-    cells = line.split(",")
-    if len(cells) != len(header):
-        columns = "column" if len(cells) == 1 else "columns"
-        return f"has {len(cells):,} {columns}, not {len(header):,}"
-    for i, (cell, column) in enumerate(zip(cells, header, strict=True)):
+    longest, columns = _longest(len(header)), line.count(",") + 1
+    if len(line) > longest:
+        return f"is longer than {longest:,} characters"
+    if columns != len(header):
+        return f"has {columns:,} {'column' if columns == 1 else 'columns'}, not {len(header):,}"
+    for i, (cell, column) in enumerate(zip(line.split(","), header, strict=True)):
         is_whole = cell.isascii() and cell.isdigit()
         if not is_whole or (i and (len(cell) > MOST_DIGITS or int(cell) > 255)):
             limit = " from 0 to 255" if i else ""

@@ -51,8 +51,12 @@ class Job:
 
     @cached_property
     def keys(self) -> index.Names:
-        """Sample keys by id."""
+        """Sample keys by id, as they are stored."""
         return index.Names(self.folder / "index", "key", self.facts.samples)
+
+    def key(self, sample: int) -> str:
+        """Return a sample's key; DataError where it is no name that a file can have."""
+        return _file_name(self.folder, f"sample {sample}: its key", self.keys[sample])
 
     @cached_property
     def labels(self) -> Array | None:
@@ -106,6 +110,7 @@ def export(
     DataError where the folder is there already, the set is damaged or does not fit the format.
     """
     facts = manifest.load(folder)
+    _file_name(folder, "its name", facts.name)
     names = list(dict.fromkeys(splits)) or stored.apart(folder, facts)
     chosen = {name: stored.split(folder, facts, name) for name in names}
     fields = _fields(folder, facts, to, field)
@@ -158,7 +163,7 @@ def _folder(job: Job) -> None:
         for label in np.unique(job.labels[ids]).tolist():
             (job.target / split / classes[label]).mkdir(parents=True)
         for sample in job.samples(split):
-            job.save(pixels, sample, f"{split}/{classes[job.labels[sample]]}/{job.keys[sample]}")
+            job.save(pixels, sample, f"{split}/{classes[job.labels[sample]]}/{job.key(sample)}")
     pixels.close()
 
 
@@ -200,7 +205,7 @@ def _jsonl(job: Job) -> None:
             for name in pixels:
                 (job.target / name / split).mkdir(parents=True)
             for sample in job.samples(split):
-                line = {"key": job.keys[sample], "split": split}
+                line = {"key": job.key(sample), "split": split}
                 line |= {name: _plain(column[sample].tolist()) for name, column in columns.items()}
                 if job.labels is not None:
                     line["class"] = _class_name(job.facts, int(job.labels[sample]))
@@ -212,6 +217,13 @@ def _jsonl(job: Job) -> None:
 
 
 FORMATS: dict[str, Callable[[Job], None]] = {"csv": _csv, "folder": _folder, "jsonl": _jsonl}
+
+
+def _file_name(folder: Path, what: str, name: str) -> str:
+    """Return a name that a set brings; DataError where a file of it would lie elsewhere."""
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise DataError(folder, what, f"is {name[:40]!r}, which is no file name: refused")
+    return name
 
 
 def _png(array: Array) -> bytes:

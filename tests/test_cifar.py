@@ -128,6 +128,31 @@ BAD: dict[str, tuple[dict[bytes, Any], str]] = {
     "wider pixels": ({b"data": np.zeros((14, 3072), np.int64)}, "holds no pixels of a CIFAR-10"),
     "flat pixels": ({b"data": np.zeros(14 * 3072, np.uint8)}, "pixels are "),
     "a list of pixels": ({b"data": [1, 2]}, "holds no pixels"),
+    "a number of pixels": ({b"data": 5}, "holds no pixels"),
+    "text of pixels": ({b"data": b"\0" * 3072}, "holds no pixels"),
+    "pixels without sides": ({b"data": np.array(3, np.uint8)}, r"pixels are \(\), not"),
+    "one label": ({b"labels": 5}, "its labels are of type int, not a list"),
+    "labels in text": ({b"labels": b"0" * 14}, "its labels are of type bytes, not a list"),
+    "labels by name": ({b"labels": {b"a": 1}}, "its labels are of type dict, not a list"),
+    "a label's array": (
+        {b"labels": np.array(3)},
+        r"labels are of type ndarray of \(\), not a list",
+    ),
+    "a table of labels": (
+        {b"labels": np.zeros((14, 1), int)},
+        r"labels are of type ndarray of \(14, 1\), not a list",
+    ),
+    "an array's label": ({b"labels": np.arange(14)}, "labels 10 is 10, not 0 to 9"),
+    "a huge label": ({b"labels": [0, 2**70] * 7}, "labels 1 is a huge number, not 0 to 9"),
+    "a label far below": (
+        {b"labels": [0, -(2**2000)] * 7},
+        "labels 1 is a huge number, not 0 to 9",
+    ),
+    "a list for a label": ({b"labels": [[0], 1] * 7}, "labels 0 is 'list', not a whole number"),
+    "odd text for a label": (
+        {b"labels": ["a\nb", 1] * 7},
+        r"labels 0 is 'a\?b', not a whole number",
+    ),
 }
 
 
@@ -149,6 +174,56 @@ def test_other_class_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"batches.meta: its label_names are not CIFAR-10's: cat, dog"
     ):
+        cifar10.Source().entries(Raw(raw))
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (5, "are of type int, not a list"),
+        (b"cat", "are of type bytes, not a list"),
+        (np.zeros((2, 2), int), r"are of type ndarray of \(2, 2\), not a list"),
+        (np.arange(10), "are not CIFAR-10's: 0, 1, 2…"),
+        ([[b"cat"], None, "a\nb"], r"are not CIFAR-10's: list, NoneType, a\?b…"),
+        ([], "are not CIFAR-10's"),
+    ],
+)
+def test_class_names_of_another_kind_are_refused(names: Any, why: str, tmp_path: Path) -> None:
+    meta = pickled({b"label_names": names})
+    raw = write(tmp_path / "raw", files(14) | {"batches.meta": meta})
+    with pytest.raises(DataError, match=f"batches.meta: its label_names {why}") as error:
+        cifar10.Source().entries(Raw(raw))
+    assert "\n" not in str(error.value)
+    (raw / "batches.meta").write_bytes(pickled({b"num_cases_per_batch": 14}))
+    with pytest.raises(DataError, match=r"batches.meta: has no label_names"):
+        cifar10.Source().entries(Raw(raw))
+
+
+def test_labels_in_an_array_are_those_of_a_list(tmp_path: Path) -> None:
+    content = files(14)
+    other = {
+        name: pickled(batch(14, i) | {b"labels": np.arange(14, dtype="u1") % 10})
+        for i, name in enumerate(raw_cifar10.ORDER)
+    }
+    sets = [
+        build(cifar10.Source(), write(tmp_path / name, files_), tmp_path / f"set-{name}", workers=1)
+        for name, files_ in (("list", content), ("array", content | other))
+    ]
+    assert sets[0].files == sets[1].files
+
+
+def test_tuples_that_hold_themselves_are_named_by_type(tmp_path: Path) -> None:
+    """Their text would double with every three bytes of the file."""
+    nested = b"K\x01" + b"q\x00h\x00\x86" * 20
+    raw = write(tmp_path / "raw", files(14))
+    (raw / "batches.meta").write_bytes(b"\x80\x02}U\x0blabel_names]" + nested + b"as.")
+    with pytest.raises(DataError, match="label_names are not CIFAR-10's: tuple…"):
+        cifar10.Source().entries(Raw(raw))
+    (raw / "batches.meta").unlink()
+    data = pickled({b"data": np.zeros((1, 3072), np.uint8)})
+    end = b"X\x06\0\0\0labels]" + nested + b"as."
+    (raw / "data_batch_1").write_bytes(data[:-1] + end)
+    with pytest.raises(DataError, match="data_batch_1: labels 0 is 'tuple', not a whole number"):
         cifar10.Source().entries(Raw(raw))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as standard
 import gzip
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,58 @@ def test_what_is_bad_is_named_by_its_line(
     with pytest.raises(DataError, match=why) as error:
         read(tmp_path, data)
     assert "\n" not in str(error.value) and "x.csv" in str(error.value)
+
+
+WIDE = b"label" + b",p" * 784 + b"\n"
+GOOD = b"7" + b",1" * 784 + b"\n"
+ZEROS = b"0" * (1 << 24)
+# What takes more memory than its file, and where it is found.
+BOMBS = {
+    "short lines": (WIDE + GOOD + b"1\n" * 50_000, "line 3: has 1 column, not 785"),
+    "no end of a line": (WIDE + GOOD * 2 + ZEROS, "line 4: is longer than 65,536 characters"),
+    "no end of the header": (ZEROS, "line 1: begins with '00000000000000000000'"),
+    "no end of columns": (WIDE + GOOD + b"1," * (1 << 23), "line 3: is longer than 65,536"),
+    "no end of names": (b"label," * (1 << 21), "line 1: has [0-9,]+ columns, not 785"),
+    "returns": (WIDE + GOOD + b"\r" * (1 << 24) + b"1", "line 3: has 1 column, not 785"),
+    "blank lines": (WIDE + GOOD + b"\n" * (1 << 24) + b"1", "line 3: has 1 column, not 785"),
+    "blank lines of two": (WIDE + GOOD + b"\r\n" * (1 << 23) + b"1", "line 3: has 1 column, not"),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_what_would_take_all_memory_is_named(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of what is unpacked, whatever its lines are; in pieces that are small beside it."""
+    monkeypatch.setattr(csv_images, "PIECE_BYTES", 1 << 18)
+    assert read(tmp_path, WIDE + GOOD, 784)[0].tolist() == [7]  # so that the kernel is there
+    data, why = BOMBS[kind]
+    packed = gzip.compress(data, 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=rf"x.csv {why}"):
+            read(tmp_path, packed, 784)
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_blank_lines_at_the_end_may_be_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_images, "PIECE_BYTES", 1000)
+    for end in (b"\n", b"\r\n"):
+        labels, _ = read(tmp_path, HEAD + LINES + end * 100_000)
+        assert labels.tolist() == [1] * 30
+
+
+def test_the_shortest_and_the_longest_lines(tmp_path: Path) -> None:
+    """One digit a cell, and eighteen: as many lines as text of that length can hold."""
+    labels, pixels = read(tmp_path, HEAD + b"1,2,3,4,5\n" * 500)
+    assert len(labels) == 500 and pixels[-1].tolist() == [2, 3, 4, 5]
+    names, cells = b",".join([b"label"] + [b"p"] * 9000), b",".join([b"1".zfill(18)] * 9001)
+    labels, pixels = read(tmp_path, names + b"\r\n" + (cells + b"\r\n") * 3, 9000)
+    assert labels.tolist() == [1] * 3 and pixels.sum() == 27_000
 
 
 def write(folder: Path, *names: str) -> Path:

@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +306,32 @@ def test_what_does_not_fit_is_refused(shirts: Path, tmp_path: Path) -> None:
         assert why in refused(export(*asked, *out)), asked
         assert not list(tmp_path.glob("*out*")), asked
     assert "lies inside the set" in refused(export(shirts, "--to", "csv", "--out", shirts / "csv"))
+
+
+@pytest.mark.parametrize("key", ["../../../E", "/none/E", "a/b", "a\\b", "..", ".", "", "a\0b"])
+@pytest.mark.parametrize("to", ["folder", "jsonl"])
+def test_keys_lead_nowhere_else(key: str, to: str, tmp_path: Path) -> None:
+    """A set of another's making may name anything."""
+    folder = built(Labelled(), tmp_path / "sets" / "set").folder
+    index.write_names(folder / "index", "key", [f"{i:03d}" for i in range(N - 1)] + [key])
+    before = sorted(tmp_path.rglob("*"))
+    line = refused(export(folder, "--to", to, "--out", tmp_path / "sets" / "out"))
+    assert f"sample 19: its key: is {key!r}, which is no file name: refused" in line
+    assert sorted(tmp_path.rglob("*")) == before
+    index.write_names(folder / "index", "key", [f"{i:03d}" for i in range(N - 1)] + ["..a b.c"])
+    out = done(folder, "--to", to, tmp_path / "sets" / "out")
+    assert any(path.name == "..a b.c.png" for path in out.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["../E", "/none/E", "a/b", "a\\b", "..", ".", "", "a\0b"])
+def test_the_name_of_a_set_leads_nowhere_else(name: str, tmp_path: Path) -> None:
+    folder = built(Labelled(), tmp_path / "sets" / "set").folder
+    replace(load(folder), name=name).save(folder)
+    before = sorted(tmp_path.rglob("*"))
+    for to in ("csv", "jsonl", "folder"):
+        line = refused(export(folder, "--to", to, "--out", tmp_path / "sets" / "out"))
+        assert f"its name: is {name!r}, which is no file name: refused" in line
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_nothing_is_overwritten_but_an_export(shirts: Path, tmp_path: Path) -> None:

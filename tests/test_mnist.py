@@ -6,6 +6,7 @@ What is bad is named. Most tests hold nothing out: the files of test_small_image
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from importlib import import_module
@@ -140,7 +141,7 @@ BAD = {
     "no idx": (NAMES[0], b"<html>not found</html>", "its magic number is"),
     "empty": (NAMES[0], b"", "is no IDX file, or cut short: it has only 0 bytes"),
     "cut short": (NAMES[0], IMAGES_21[:-1], "16,464 bytes, but 16,463 follow: it is cut short"),
-    "too long": (NAMES[1], LABELS_21 + b"\0", "21 bytes, but 22 follow: too many"),
+    "too long": (NAMES[1], LABELS_21 + b"\0", "21 bytes, but more follow: too many"),
     "labels cut short": (NAMES[1], LABELS_21[:-3], "21 bytes, but 18 follow: it is cut short"),
     "header too large": (NAMES[0], IMAGES_21[:4] + b"\xff" * 12, "0 follow: it is cut short"),
     "fewer labels": (NAMES[1], idx(digits(20)[1]), "has 20 labels, but .*images.* has 21 images"),
@@ -162,6 +163,36 @@ def test_what_is_bad_is_named_in_one_line(kind: str, tmp_path: Path) -> None:
     options = ["build", "mnist", "--raw", str(raw), "--data-root", str(tmp_path)]
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 2 and len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (IMAGES_21, "16,464 bytes, but more follow: too many"),
+        (b"<html>not found</html>", "its magic number is"),
+        (IMAGES_21[:4] + b"\xff" * 12, "it is cut short"),
+    ],
+)
+def test_no_more_is_unpacked_than_the_header_asks_for(
+    head: bytes, why: str, tmp_path: Path
+) -> None:
+    data = head + bytes(1 << 25)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(data, 1))
+    limit = (1 << 26) if "cut short" in why else (1 << 20)  # there all of it is asked for
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=f"x.gz: .*{why}"):
+            read_idx(Raw(tmp_path), "x.gz", IMAGES)
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_are_read_only(tmp_path: Path) -> None:
+    for name, data in (("plain", IMAGES_21), ("packed", PACKED)):
+        (tmp_path / name).write_bytes(data)
+        images = read_idx(Raw(tmp_path), name, IMAGES)
+        assert not images.flags.writeable and (images == digits(21, 21)[0]).all()
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_the_irreducible_loss_is_that_of_a_holdout(fresh: Path) -> None:
     np.testing.assert_allclose(table[TRAIN], losses[TRAIN], atol=1e-5)
     line = refused(score(fresh, "a", "--what", "irreducible_loss"))
     assert "runs/a was trained on 240 samples of split train" in line
-    assert "--allow-overlap" in line and "--allow-overlap" in line
+    assert "--train-split val" in line and "--allow-overlap" in line
     assert "holdout was trained on 120 samples of split val" in refused(
         score(fresh, "holdout", "--what", "irreducible_loss", "--split", "all")
     )
