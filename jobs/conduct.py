@@ -18,7 +18,7 @@ from jobs.plan import Plan
 from jobs.report import Report
 from jobs.runner import Runner
 from jobs.study import Evaluation, Execution, Member, Study
-from jobs.work import Work, missing, works
+from jobs.work import Work, missing, needed, state, works
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Conduct:
         self.folder = execution.runs / name
         self.out = choice.out or self.folder
         self.kind = studies.load(name)
-        before = plan.recorded(self.folder)
+        before = self._before()
         if before and choice.report_only and not execution.overrides:
             execution = replace(execution, overrides=dict(before.overrides))
         self.execution = execution
@@ -54,6 +54,8 @@ class Conduct:
             overrides=execution.overrides,
             seeds=self._seeds(before),
             options=_plain(options),
+            free=self.kind.free,
+            untyped=before.untyped if before else _untyped(options, typed),
         )
         for folder in dict.fromkeys([self.folder, self.out]):
             plan.refuse_changes(folder, plan.recorded(folder) or self.plan, self.plan)
@@ -63,6 +65,17 @@ class Conduct:
         self.whole_plan = self.plan.joined(before) if before else self.plan
         whole = flags.replace(self.kind.options(), _tuples(self.whole_plan.options))
         self.whole = self._made(whole)
+
+    def _before(self) -> Plan | None:
+        """Return the plan of the folder, without items of lists that are not there any more."""
+        found = plan.recorded(self.folder)
+        lists = dict(found.options) if found else {}
+        for key in {*self.kind.choices} & {*lists}:
+            known = self.kind.choices[key]
+            for item in [one for one in lists[key] if one not in known]:
+                click.echo(f"{self.folder}: left out, no {item!r} in {key} any more", err=True)
+            lists[key] = [one for one in lists[key] if one in known]
+        return replace(found, options=lists) if found else None
 
     def _made(self, options: Any) -> Study:
         return self.kind.study(options, self.execution)
@@ -74,6 +87,9 @@ class Conduct:
             kept = _tuples(before.options)
             if not self.choice.report_only:
                 kept = {key: value for key, value in kept.items() if isinstance(value, tuple)}
+                every = vars(self.kind.options())
+                more = {key: (*kept[key], *every[key]) for key in before.untyped if key in kept}
+                kept |= {key: tuple(dict.fromkeys(items)) for key, items in more.items()}
             given = kept | given
         return flags.replace(self.kind.options(), given)
 
@@ -85,7 +101,10 @@ class Conduct:
             return self.study.seeds_of(runs)
         if not text:
             return tuple(before.seeds) if before else self.study.seeds
-        found = flags.parse(text, tuple[int, ...])
+        try:
+            found = flags.parse(text, tuple[int, ...])
+        except ValueError:
+            found = ()
         if not found or min(found) < 0:
             raise ValueError(f"--seeds {text}: want whole numbers of 0 and more, comma separated")
         return tuple(dict.fromkeys(found))
@@ -100,6 +119,7 @@ class Conduct:
                     raise ValueError(f"no variant {name!r}; there are: {', '.join(known)}")
             kept = tuple(variant for variant in study.variants if variant.name in names)
             study = replace(study, variants=kept)
+        study = replace(study, preparations=needed(study))
         if self.choice.evaluations:
             found = [text.partition(":") for text in self.choice.evaluations]
             sets = [
@@ -118,12 +138,12 @@ class Conduct:
         execution = replace(self.execution, launch=launch)
         found = []
         for seed in seeds:
-            peers: tuple[Member, ...] = ()
+            peers: list[Member] = []
             for variant in self.whole.variants:
                 one = Member(self.name, variant, seed, execution, peers)
                 if one.is_ready:
                     one.facts  # noqa: B018 - a setting that does not fit is said now
-                peers = (*peers, one)
+                peers.append(one)
             found += [one for one in peers if one.variant.name in names]
         return found
 
@@ -133,6 +153,9 @@ class Conduct:
         if self.choice.dry_run:
             return self._dry(members)
         failed: dict[str, str] = {}
+        if self.choice.report_only and not plan.recorded(self.folder):
+            if not any(member.is_ready and member.run.exists for member in members):
+                raise ValueError(f"{self.folder}: nothing was run here yet")
         if not self.choice.report_only:
             for member in members:
                 if member.is_ready:
@@ -145,7 +168,7 @@ class Conduct:
 
     def _run(self, members: Sequence[Member]) -> Runner:
         with plan.locked(self.folder) as held:
-            self.whole_plan = plan.record(self.folder, self.plan)
+            plan.record(self.folder, self.plan)
             runner = Runner(self.folder, list(works(self.study, members)), self.choice.jobs)
             runner.run(held)
         return runner
@@ -160,7 +183,7 @@ class Conduct:
                 click.echo(f"# no run is judged on {one.data}: no such set")
         todo = list(works(self.study, members))
         labels = {work.label for work in todo}
-        done = {work.label for work in todo if work.is_done()}
+        done = {work.label for work in todo if state(work)[0]}
         shown: set[tuple[Path, str]] = set()
         for work in todo:
             lacks = [] if work.part_of else [one for one in work.after if one in labels - done]
@@ -231,6 +254,11 @@ def _plain(options: Any) -> dict[str, Any]:
     """Return options in JSON's types."""
     facts: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(options)))
     return facts
+
+
+def _untyped(options: Any, typed: Mapping[str, Any]) -> list[str]:
+    """Return the names of the lists that are the study's own."""
+    return [key for key, v in vars(options).items() if isinstance(v, tuple) and typed[key] is None]
 
 
 def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,13 +106,16 @@ def _longest(logs: Mapping[str, list[list[dict[str, Any]]]], kind: str, name: st
 def band(
     axes: Any, series: Sequence[Mapping[float, float]], label: str, shade: float = 0.2, **line: Any
 ) -> None:
-    """Draw the mean of several series at the places that all of them have, and its interval."""
+    """Draw the mean of several series at the places that all have, and its interval.
+
+    shade: how dark the interval is; 0: none.
+    """
     places = sorted(set.intersection(*map(set, series))) if series else []
     spreads = [intervals.spread([one[place] for one in series]) for place in places]
     means = [np.nan if one.mean is None else one.mean for one in spreads]
     axes.plot(places, means, label=label, **line)
     sides = [(one.low, one.high) for one in spreads if one.low is not None]
-    if sides and len(sides) == len(places):
+    if shade and sides and len(sides) == len(places):
         axes.fill_between(
             places, *zip(*sides, strict=True), color=line["color"], alpha=shade, linewidth=0
         )

@@ -1,6 +1,7 @@
 """The plan of a study's folder: study, options, overrides and seeds, so that nothing is mixed.
 
-Seeds may be added later, and items to an option that is a list; nothing else may change. One
+Seeds may be added later, and items to an option that is a list; what the study calls free may
+change, nothing else. One
 process at a time works in a folder.
 """
 
@@ -26,12 +27,17 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a folder of runs, or of a report, belongs to; options in JSON's types."""
+    """What a folder of runs, or of a report, belongs to; options in JSON's types.
+
+    free: options that may change. untyped: lists that nobody typed: new items join them.
+    """
 
     study: str
     overrides: Mapping[str, str]
     seeds: Sequence[int]
     options: Mapping[str, Any] = field(default_factory=dict)
+    free: Sequence[str] = field(default_factory=list)
+    untyped: Sequence[str] = field(default_factory=list)
 
     def joined(self, before: Plan) -> Plan:
         """Return this plan with the seeds and the lists' items of an earlier one."""
@@ -41,7 +47,8 @@ class Plan:
             if isinstance(value, list)
         }
         seeds = sorted({*before.seeds, *self.seeds})
-        return replace(self, seeds=seeds, options={**self.options, **lists})
+        options = {**self.options, **lists}
+        return replace(self, seeds=seeds, options=options, untyped=before.untyped)
 
 
 def recorded(folder: Path) -> Plan | None:
@@ -74,7 +81,7 @@ def refuse_changes(folder: Path, before: Plan, plan: Plan) -> None:
     changed = [
         f"{key} was {old.get(key, 'not set')}, is {new.get(key, 'not set')}"
         for key in {**old, **new}
-        if old.get(key) != new.get(key)
+        if old.get(key) != new.get(key) and key not in plan.free
     ]
     if changed:
         raise ValueError(

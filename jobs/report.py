@@ -34,6 +34,7 @@ FILES = (
     *("report.html", "summary.txt", "summary.csv", "summary.json"),
     *("report.json", "results.csv", "table.tex"),
 )
+SHARED = ("Headline figures", "Paired differences to the baseline")  # titles of tables
 PACKAGES = ("nostall", "torch", "torchvision", "timm", "numpy", "scipy")
 
 
@@ -194,8 +195,11 @@ def html(report: Report) -> str:
     blocks = [page.paragraph(results.study.summary)]
     if report.missing:
         blocks.append(page.warning("Not complete", report.missing))
-    blocks += [page.table(one) for one in report.tables]
+    # Where a study draws all of its figures, what all studies share comes behind them.
+    last = [one for one in report.tables if results.study.alone and one.title in SHARED]
+    blocks += [page.table(one) for one in report.tables if one not in last]
     blocks += [page.picture(one) for one in report.pictures]
+    blocks += [page.table(one) for one in last]
     for title, told in (
         ("Options of the study", plan_.options),
         ("Settings given by --set, for all variants", plan_.overrides),

@@ -142,6 +142,13 @@ def _result(study: Study, member: Member) -> Result:
     return Result(member, own, figures, fingerprints, commands, report.get("work", {}))
 
 
+def evaluated(member: Member, evaluation: Evaluation) -> tuple[str, ...]:
+    """Return the splits of a set on which a run was judged, whichever its weights were then."""
+    name = _set_name(evaluation.data, member.execution.data_root)
+    path = member.run.folder / f"evaluation-{name}.json"
+    return tuple(_json(path)["figures"]) if path.is_file() else ()
+
+
 def is_evaluated(member: Member, evaluation: Evaluation) -> bool:
     """True where a run's last weights were judged on this set as it is now, or as it was."""
     latest, root = member.run.latest(), member.execution.data_root

@@ -20,7 +20,7 @@ import click
 from dataprep.manifest import DataError
 from dataprep.progress import clock
 from jobs import child
-from jobs.work import Work
+from jobs.work import Work, state
 from tasks.run import REQUEUE
 
 LOG = "jobs.jsonl"
@@ -53,11 +53,15 @@ class Runner:
         held: the open lock of the folder, kept by the commands.
         """
         (self.folder / REQUEUE).unlink(missing_ok=True)
-        kept = [work.label for work in self.works if work.is_done()]
+        states = [(work, *state(work)) for work in self.works]
+        kept = [work.label for work, is_done, _ in states if is_done]
+        for work, _, why in states:
+            if why:
+                self._fail(work, why)
         if kept:
             self._say(f"{len(kept)} of {len(self.works)} are done: {_listed(kept)}")
         self.done |= {*kept}
-        pending = [work for work in self.works if work.label not in self.done]
+        pending = [work for work, is_done, why in states if not is_done and not why]
         running: dict[Future[Ended], Work] = {}
         with self.stop, ThreadPoolExecutor(self.jobs) as pool:
             while True:
@@ -83,7 +87,10 @@ class Runner:
             if work is None:
                 return
             pending.remove(work)
-            if work.is_done():  # by the run of another variant with the same settings
+            is_done, why = state(work)
+            if why:
+                self._fail(work, why)
+            elif is_done:  # by the run of another variant with the same settings
                 self.done.add(work.label)
             elif (work.folder(), work.kind) in self._lost:
                 self.left_out[work.label] = "the run that it shares failed"
@@ -130,7 +137,7 @@ class Runner:
 
     def _end(self, work: Work, ended: Ended) -> None:
         """Take in how a work went."""
-        done = work.is_done()
+        done, unknown = state(work)
         line = {"time": round(time.time(), 3), "label": work.label, "kind": work.kind}
         line |= {"alike": work.alike, "command": shlex.join(ended.command)}
         line |= {"seconds": round(ended.seconds, 3), "code": ended.code, "done": done}
@@ -139,11 +146,15 @@ class Runner:
         if done:
             self.done.add(work.label)
         elif not self.stop:
-            why = ended.why if ended.code else "told to stop before its end"
-            self.failed[work.label] = why or f"exit status {ended.code}"
-            self._lost.add((work.folder(), work.kind))
+            why = ended.why if ended.code else unknown or "told to stop before its end"
             log = work.folder() / "output.log"
-            self._say(f"{work.label} failed: {self.failed[work.label]} (all of it: {log})")
+            self._fail(work, why or f"exit status {ended.code}", f" (all of it: {log})")
+
+    def _fail(self, work: Work, why: str, more: str = "") -> None:
+        """Name what failed; what shares its run is left out."""
+        self.failed[work.label] = why
+        self._lost.add((work.folder(), work.kind))
+        self._say(f"{work.label} failed: {why}{more}")
 
     def _left(self, todo: Sequence[Work]) -> str:
         """Return the time that these will take, by those done before."""

@@ -7,10 +7,12 @@ network, task or strategy, the flag and the name: `net.width`, `task.patch`, `st
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 from dataprep import flags
+from loaders import strategies
 from models import Recipe
 from tasks.run.restore import recipe_of
 
@@ -29,6 +31,7 @@ def _keys() -> tuple[dict[str, str], dict[str, str]]:
 
 
 MAPPINGS, PLAIN = _keys()
+STRATEGY_OPTION = "strategy_option"
 BOOLEANS = {name for name, hint in get_type_hints(Recipe).items() if hint is bool}
 
 
@@ -56,11 +59,39 @@ def check(settings: Mapping[str, str]) -> None:
 
 
 def merged(settings: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """Return a variant's settings under a study's; whoever says epochs means no other's steps."""
+    """Return a variant's settings under a study's; whoever says epochs means no other's steps.
+
+    An option of a strategy reaches the variants whose strategy has it.
+    """
     kept = dict(settings)
     if "epochs" in overrides:
         kept.pop("steps", None)
-    return kept | dict(overrides)
+    together = kept | dict(overrides)
+    strategy = together.get("strategy")
+    if strategy is None:
+        return together
+    foreign = {key for key in _options(overrides) if not _takes(strategy, _options(overrides)[key])}
+    return {key: value for key, value in together.items() if key not in foreign}
+
+
+def check_strategies(overrides: Mapping[str, str], compared: Sequence[str]) -> None:
+    """Refuse an option that none of the strategies compared has."""
+    for key, name in _options(overrides).items():
+        if not any(_takes(strategy, name) for strategy in compared):
+            raise ValueError(f"--set {key}: none of {', '.join(dict.fromkeys(compared))} has it")
+
+
+def _options(overrides: Mapping[str, str]) -> dict[str, str]:
+    """Return the overrides that are options of strategies, key -> name of the option."""
+    parts = {key: key.partition(".") for key in overrides}
+    return {key: name for key, (group, _, name) in parts.items() if group == STRATEGY_OPTION}
+
+
+def _takes(strategy: str, name: str) -> bool:
+    """True where a strategy has an option; candidates are for those that pick among them."""
+    kind = strategies.load(strategy)
+    known = {*inspect.signature(kind).parameters} - {"order"}
+    return (name in known and (name != "candidates" or kind.picks())) or name in kind.tables
 
 
 def recipe(model: str, settings: Mapping[str, str], seed: int) -> Recipe:

@@ -148,14 +148,15 @@ class Waiting(ValueError):
 class Member:
     """One run of a study: a variant with a seed.
 
-    peers: members of the same seed whose run is this one's too, where the settings are the same.
+    peers: members of the same seed, itself too or not: those with the same settings share one run,
+    one that is there, else the first one's.
     """
 
     study: str
     variant: Variant
     seed: int
     execution: Execution
-    peers: tuple[Member, ...] = field(default=(), compare=False, repr=False)
+    peers: Sequence[Member] = field(default=(), compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -169,8 +170,11 @@ class Member:
 
     @cached_property
     def _home(self) -> str:
-        same = (peer.name for peer in self.peers if peer.is_ready and peer.facts == self.facts)
-        return next(same, self.name)
+        every = self.peers if self in self.peers else [*self.peers, self]
+        same = [one.name for one in every if one.is_ready and one.facts == self.facts]
+        folder = self.execution.runs / self.study
+        files = ("recipe.json", "report.json")  # begun, finished
+        return max(same, key=lambda name: sum((folder / name / file).is_file() for file in files))
 
     @property
     def run(self) -> Run:
@@ -229,6 +233,10 @@ class Member:
             *("--seed", str(self.seed), *settings.arguments(self.settings)),
             *settings.launch_arguments(self.execution.launch),
         ]
+
+    def judged(self, splits: tuple[str, ...]) -> Evaluation:
+        """Return further splits of its own set, as an evaluation."""
+        return Evaluation(data=self.facts["recipe"]["data"], splits=splits)
 
     def evaluation(self, evaluation: Evaluation) -> list[str]:
         """Return the command that judges the weights of its report on a further set."""

@@ -7,9 +7,10 @@ facts are asked for then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dataprep.manifest import DataError
 from jobs import results
 from jobs.study import Evaluation, Member, Study
 
@@ -42,10 +43,35 @@ def works(study: Study, members: Sequence[Member]) -> Iterator[Work]:
     yield from study.preparations
     for member in members:
         yield training(member, after=member.variant.after)
+        if study.judge and member.is_finished:
+            yield from _lost(member, study.judge)
         for evaluation in study.evaluations:
             if results.is_built(evaluation, member.execution.data_root):
                 if not _is_own(member, evaluation):
-                    yield _judging(member, evaluation)
+                    yield _judging(member, _with_judged(member, evaluation, study.judge))
+
+
+def _lost(member: Member, judge: tuple[str, ...]) -> Iterator[Work]:
+    """Yield what judges again the splits that a training judged, where that is gone.
+
+    An evaluation of the run's own set writes all of its figures anew: those of other splits stay.
+    """
+    try:
+        if results.is_evaluated(member, member.judged(judge)):
+            return
+        kept = results.evaluated(member, member.judged(()))
+    except DataError:  # damaged: written anew
+        kept = ()
+    evaluation = member.judged(tuple(dict.fromkeys([*judge, *kept])))
+    label = f"{member.name} on {', '.join(judge)}"
+    yield replace(_judging(member, evaluation), label=label, kind="judge")
+
+
+def _with_judged(member: Member, evaluation: Evaluation, judge: tuple[str, ...]) -> Evaluation:
+    """Return an evaluation that keeps the splits of the same set that the training judged."""
+    if not member.is_ready or evaluation.data != member.judged(()).data:
+        return evaluation
+    return replace(evaluation, splits=tuple(dict.fromkeys([*evaluation.splits, *judge])))
 
 
 def training(member: Member, kind: str = "train", **other: object) -> Work:
@@ -83,13 +109,23 @@ def _judging(member: Member, evaluation: Evaluation) -> Work:
     )
 
 
+def state(work: Work) -> tuple[bool, str]:
+    """Return whether a work is done, and why that cannot be told: a damaged file, say."""
+    try:
+        return work.is_done(), ""
+    except (DataError, ValueError, OSError) as error:
+        return False, " ".join(str(error).split())
+
+
 def missing(todo: Sequence[Work], failed: Mapping[str, str]) -> Iterator[str]:
     """Yield what is not there, a line each; failed: label -> why.
 
     A preparation is named where it failed, its dependents always.
     """
     labels = {work.label for work in todo}
-    done = {work.label for work in todo if work.is_done()}
+    states = {work.label: state(work) for work in todo}
+    done = {label for label, (is_done, _) in states.items() if is_done}
+    failed = {label: why for label, (_, why) in states.items() if why} | dict(failed)
     for work in todo:
         if work.label in done or (work.part_of and work.part_of not in done):
             continue
@@ -97,3 +133,16 @@ def missing(todo: Sequence[Work], failed: Mapping[str, str]) -> Iterator[str]:
         why = failed.get(work.label) or (f"waits for {', '.join(lacks)}" if lacks else "")
         if work.kind == "train" or work.part_of or work.label in failed:
             yield f"{work.label}: {work.lacking}" + (f" ({why})" if why else "")
+
+
+def needed(study: Study) -> tuple[Work, ...]:
+    """Return the preparations that the study's variants wait for, and those that these wait for."""
+    works = {work.label: work for work in study.preparations}
+    wanted: set[str] = set()
+    asked = [label for variant in study.variants for label in variant.after]
+    while asked:
+        label = asked.pop()
+        if label in works and label not in wanted:
+            wanted.add(label)
+            asked += works[label].after
+    return tuple(work for work in study.preparations if work.label in wanted)

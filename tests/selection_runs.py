@@ -51,13 +51,11 @@ def members(study: Study, runs: Path, seeds: tuple[int, ...]) -> Iterator[Member
     from jobs.study import Execution
 
     for seed in seeds:
-        peers: tuple[Member, ...] = ()
+        peers: list[Member] = []
         for variant in study.variants:
             execution = Execution(runs=runs.parent, data_root=str(runs.parent.parent / "data"))
-            member = Member(runs.name, variant, seed, execution, peers)
-            peers = (*peers, member)
-            if member.is_ready:
-                yield member
+            peers.append(Member(runs.name, variant, seed, execution, peers))
+        yield from (member for member in peers if member.is_ready)
 
 
 def write_run(member: Member, fingerprint: str, figures: Mapping[str, float], data: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,9 @@ from jobs.__main__ import main
 from jobs.selection import COLUMNS, contenders
 from jobs.selection import calibration as calibrations
 from jobs.selection.calibration import Calibration, Measured, measured
+from jobs.selection.curves import _above
 from jobs.selection.drawing import fences
+from jobs.selection.prepared import Prepared
 from jobs.study import Execution, Study
 from loaders import Dataset, strategies
 
@@ -42,11 +45,15 @@ def test_cost_and_time_by_hand() -> None:
     assert own.cost == 128 + 3 * 64 and own.seconds == pytest.approx([0.05, 0.07])
     random = Measured(3 * 64, [0.02, 0.04])
     one = Calibration(1, own, random)
-    assert one.ratio("cost") == pytest.approx(320 / 192) and one.ratio("time") == pytest.approx(2)
-    assert one.rounds() == pytest.approx([2.5, 1.75])
-    # 844 · 192 / 320 = 506.4 and 844 / 2.
+    assert one.rounds() == pytest.approx([2.5, 1.75]) and one.is_disturbed
+    # Of pairs: the medians' own ratio would be 2.
+    assert one.ratio("cost") == pytest.approx(320 / 192)
+    assert one.ratio("time") == pytest.approx(2.125)
+    # 844 · 192 / 320 = 506.4 and 844 / 2.125 = 397.2.
     found = [one.steps(budget, 844) for budget in ("steps", "cost", "time")]
-    assert found == [844, 506, 422]
+    assert found == [844, 506, 397]
+    assert Calibration(1, Measured(3, [1]), Measured(1, [1])).steps("cost", 8) == 2  # 2.67: no more
+    assert not Calibration(1, Measured(1, [1.0, 1.05]), Measured(1, [1, 1])).is_disturbed
     assert Calibration(1, Measured(1e6, [1.0]), random).steps("cost", 10) == 1
     # A short batch more or less is no other cost.
     assert Calibration(1, Measured(191.5, [1.0]), random).steps("cost", 844) == 844
@@ -115,8 +122,8 @@ def test_columns_share_runs_where_the_steps_are_the_same(tmp_path: Path, spots: 
     }
     steps = {name: one.facts["recipe"]["steps"] for name, one in found.items()}
     assert (steps["smart-steps-s1"], steps["selective_backprop-cost-s1"]) == (100, 60)
-    seconds = [1.2 * 0.0011, 1.2 * 0.00115, 1.2 * 0.0010]
-    assert steps["smart-time-s1"] == round(100 * 0.0011 / np.median(seconds))
+    rounds = [1.2 * 0.0011 / 0.001, 1.2 * 0.00115 / 0.0011, 1.2 * 0.0010 / 0.0012]
+    assert steps["smart-time-s1"] == int(100 / np.median(rounds))
 
 
 def test_settings_of_a_run(tmp_path: Path, spots: Dataset) -> None:
@@ -141,11 +148,9 @@ def test_what_a_strategy_wants_is_prepared_first(tmp_path: Path, spots: Dataset)
         *(f"el2n-noise0-s{seed}" for seed in (2024, 2025, 2026)),
         *("score el2n-noise0", "prune el2n-noise0"),
     ]
-    turns = [
-        f"calibrate-1/{name}-s{s}" for s in (2024, 2025, 2026) for name in ("random", "rholoss")
-    ]
-    assert labels[7:14] == [*turns, "calibration of rholoss"]
-    assert labels[14:16] == ["irreducible_loss-noise10-s2024", "score irreducible_loss-noise10"]
+    turns = [f"calibrate-1/{name}-s{s}" for s in (2024, 2025) for name in ("random", "rholoss")]
+    assert labels[7:12] == [*turns, "calibration of rholoss"]
+    assert labels[12:14] == ["irreducible_loss-noise10-s2024", "score irreducible_loss-noise10"]
     after = {one.name: one.after for one in study.variants}
     assert after["rholoss-noise10"] == ("score irreducible_loss-noise10",)
     assert after["el2n-steps"] == ("prune el2n-noise0",) and after["random-steps"] == ()
@@ -191,7 +196,11 @@ def command(root: Path, *other: str) -> Result:
         (["--set", "steps=3"], "--set steps: give --epochs"),
         (["--set", "strategy=fixed"], "--set strategy: give --strategies"),
         (["--runs", "2", "--seeds", "1"], "give --runs or --seeds, not both"),
-        (["--epochs", "-1"], "--epochs must be at least 0"),
+        (["--epochs", "-1"], "--epochs and --calibrate must be at least 0"),
+        (["--set", "global_batch_size=0"], "--set global_batch_size=0: want 1 or more"),
+        (["--seeds", "a"], "--seeds a: want whole numbers"),
+        (["--set", "strategy_option.explor=0.3"], "strategy_option.explor: none of random, "),
+        (["--report-only"], "nothing was run here yet"),
         (["--data", "nothing"], "no such set"),
         (["--jobs", "0"], "0 is not in the range"),
     ],
@@ -201,6 +210,7 @@ def test_mistakes_are_one_line(tmp_path: Path, spots: Dataset, other: list[str],
     result = command(tmp_path, *other)
     assert result.exit_code == 2, result.output
     assert why in result.output and result.output.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_dry_run_knows_what_comes_later(tmp_path: Path, spots: Dataset) -> None:
@@ -214,6 +224,85 @@ def test_dry_run_knows_what_comes_later(tmp_path: Path, spots: Dataset) -> None:
     assert len(runs) == 1  # both columns' run
     assert "--judge test" in runs[0] and "--count-visits" in runs[0]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_calibration_has_the_budget_of_the_study(tmp_path: Path, spots: Dataset) -> None:
+    """Its runs begin anew where some of another length lie."""
+    folder = tmp_path / "runs" / "batch_selection" / "calibration" / "1" / "random-s2024"
+    folder.mkdir(parents=True)
+    (folder / "recipe.json").write_text('{"recipe": {"steps": 300}}')
+    study = made(tmp_path, spots, strategies=("smart",), columns=("time",), epochs=50)
+    work = next(one for one in study.preparations if one.kind == "calibrate")
+    assert work.label == "calibrate-2/random-s2024" and "--steps 100" in " ".join(work.command())
+
+
+def test_only_what_is_wanted_is_prepared(tmp_path: Path, spots: Dataset) -> None:
+    made(tmp_path, spots)
+    asked = ("--strategies", "smart,rholoss", "--runs", "1", "--dry-run", "--variants")
+    plain = command(tmp_path, *asked, "smart-steps").output
+    assert "calibrat" not in plain and "irreducible" not in plain and "smart-steps" in plain
+    timed = command(tmp_path, *asked, "smart-time").output
+    assert "calibration/1/smart-s2025" in timed and "rholoss" not in timed
+
+
+def test_a_damaged_table_stops_only_who_wants_it(
+    tmp_path: Path, spots: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(self: Prepared) -> str | None:
+        raise DataError("origin.json", "", "damaged")
+
+    monkeypatch.setattr(Prepared, "table", damaged)
+    made(tmp_path, spots)
+    asked = ("--strategies", "rholoss,fixed", "--columns", "steps", "--runs", "1", "--dry-run")
+    result = command(tmp_path, *asked)
+    assert result.exit_code == 0, result.output
+    assert "# later: rholoss-steps-s2024, after score irreducible_loss-noise0" in result.output
+    assert "batch_selection/fixed-steps-s2024" in result.output
+
+
+def test_options_reach_the_strategies_that_have_them(tmp_path: Path, spots: Dataset) -> None:
+    made(tmp_path, spots)
+    asked = ("--columns", "steps", "--runs", "1", "--strategies", "smart,fixed", "--dry-run")
+    option = "strategy_option.explore=0.3"
+    output = command(tmp_path, *asked, "--set", option).output
+    (smart,) = (line for line in output.splitlines() if "smart-steps" in line)
+    assert "explore=0.3" in smart and output.count("explore=0.3") == 1
+
+
+def test_a_column_that_is_added_takes_over_what_is_finished(tmp_path: Path, spots: Dataset) -> None:
+    folder = tmp_path / "runs" / "batch_selection"
+    given: dict[str, Any] = {"strategies": ("smart",), "epochs": 50}
+    calibrate(folder, {"smart": (1.0, 1.2)})
+    for member in members(made(tmp_path, spots, columns=("cost",), **given), folder, (1,)):
+        write_run(member, spots.manifest.fingerprint, {"accuracy": 0.5, "loss": 1.0}, "spots")
+    both = list(members(made(tmp_path, spots, columns=("steps", "cost"), **given), folder, (1,)))
+    assert [one.name for one in both if one.is_finished] == [one.name for one in both]
+    assert {one.home for one in both} == {"random-cost-s1", "smart-cost-s1"}
+
+
+def test_lists_that_nobody_typed_grow_and_shrink(
+    tmp_path: Path, spots: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new strategy joins a study of all, one that is gone leaves any; both are said."""
+    made(tmp_path, spots)
+    folder = tmp_path / "runs" / "batch_selection"
+    folder.mkdir(parents=True)
+    options = {"data": "spots", "strategies": ["random", "clever"], "columns": ["steps"]}
+    options |= {"epochs": 0, "quick": False, "calibrate": 300}
+    facts = {"study": "batch_selection", "overrides": {}, "seeds": [1], "options": options}
+    for untyped, joins in ([], False), (["strategies"], True):
+        (folder / "study.json").write_text(json.dumps({**facts, "untyped": untyped}))
+        output = command(tmp_path, "--dry-run").output
+        assert "left out, no 'clever' in strategies any more" in output
+        assert ("smart-steps-s1" in output) == joins and "random-steps-s1" in output
+        assert "smart-time" not in output
+
+
+def test_differences_are_of_the_same_seed_and_share() -> None:
+    """Random without seed 1; the other's budget is half of its and no multiple of its steps."""
+    random = {2: {10.0: 1.0, 50.0: 2.0, 100.0: 3.0}, 3: {100.0: 9.0}}
+    own = {1: {50.0: 7.0}, 2: {5.0: 1.5, 24.5: 2.75, 40.0: 8.0, 49.0: 8.0, 50.0: 4.0}}
+    assert _above(own, random) == {2: {5.0: 0.5, 24.5: 0.75, 50.0: 1.0}}
 
 
 # The report, of runs that were written by hand
@@ -290,7 +379,8 @@ def test_tables_of_the_study(reported: Path) -> None:
     assert shown["smart"][0] == f"{100 * np.mean(own):.2f} ± {100 * half:.2f} ▲"
     assert "▲" not in shown["random"][0]
     budgets = {row[0]: row[1:] for row in tables["Budgets"]["rows"]}
-    assert budgets["selective_backprop"][0] == "100" and budgets["selective_backprop"][3] == "60"
+    assert budgets["selective_backprop"][0] == "100" and budgets["selective_backprop"][4] == "60"
+    assert budgets["smart"][3] == "1.0 ± 0.0"  # seconds
     measured_ = {row[0]: row for row in tables["Calibration"]["rows"]}
     assert measured_["selective_backprop"][1:3] == ["320.0", "1.667"]
     assert measured_["random"][1] == "192.0"
@@ -313,6 +403,24 @@ def test_coverage_is_of_the_whole_split(reported: Path) -> None:
         row for t in tables if t["title"] == "Coverage" for row in t["rows"] if row[0] == "random"
     )
     assert row[2].startswith(f"{100 * np.mean(shares):.2f} ± ")
+
+
+def test_judged_figures_that_are_gone_are_made_again(
+    reported: Path, tmp_path: Path, spots: Dataset
+) -> None:
+    """Something else was judged on the same set since; that is kept."""
+    root = tmp_path / "copy"
+    shutil.copytree(reported, root / "runs" / "batch_selection")
+    made(root, spots)
+    path = root / "runs" / "batch_selection" / "smart-steps-s2025" / "evaluation-spots.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "figures": {"val": facts["figures"]["test"]}}))
+    output = command(root, "--report-only").output
+    assert "missing: smart-steps-s2025 on test: not judged" in output
+    given = ("--strategies", "smart,selective_backprop", "--columns", "steps,cost,noise30")
+    output = command(root, *given, "--epochs", "50", "--dry-run").output
+    (again,) = (line for line in output.splitlines() if not line.startswith("#"))
+    assert "tasks evaluate" in again and "--split test --split val" in again
 
 
 def test_figures_say_where_they_come_from(reported: Path) -> None:
@@ -384,7 +492,7 @@ def test_a_small_study_is_run_and_goes_on(
 
     changed = command(tmp_path, *shared[2:], "--epochs", "3")
     assert changed.exit_code == 2 and "epochs was 2, is 3" in changed.output
-    again = command(tmp_path, *shared, "--strategies", "fixed", "--columns", "steps")
+    again = command(tmp_path, *shared, "--strategies", "fixed", "--columns", "steps,cost")
     assert again.exit_code == 0, again.output
     lines = (folder / "jobs.jsonl").read_text().splitlines()[len(ran) :]
     assert [json.loads(line)["label"] for line in lines] == [

@@ -295,7 +295,7 @@ def test_dry_run_prints_what_is_left(tried: Tried) -> None:
         (["--set", "lr=fast"], "lr=fast: want a number"),
         (["--set", "seed=3"], "seeds are given by --seeds"),
         (["--set", "lr=1", "--set", "lr=2"], "lr is given twice"),
-        (["--seeds", "1,x"], "want a whole number"),
+        (["--seeds", "1,x"], "--seeds 1,x: want whole numbers"),
         (["--seeds", ","], "want whole numbers"),
         (["--variants", "longer"], "no variant 'longer'; there are: short, long, broken"),
         (["--nproc", "-1"], "--nproc must be at least 0"),

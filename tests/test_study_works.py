@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,18 @@ def test_a_failure_leaves_out_what_waits_for_it_and_nothing_else(bench: Bench) -
         "table: not done (error: no luck)",
         "wants: not done (waits for table)",
     ]
+
+
+def test_a_damaged_result_is_named_and_the_others_go_on(bench: Bench) -> None:
+    def damaged() -> bool:
+        raise DataError("origin.json", "", "damaged")
+
+    table = replace(bench.work("table"), is_done=damaged)
+    todo = [table, bench.work("wants", after=("table",)), bench.work("other")]
+    runner = bench.run(*todo)
+    assert runner.done == {"other"} and runner.left_out == {"wants": "waits for table"}
+    assert runner.failed["table"].endswith("damaged")
+    assert [line.split(":")[0] for line in missing(todo, {})] == ["table", "wants"]
 
 
 def test_what_is_done_is_not_run_again(bench: Bench) -> None:

@@ -7,6 +7,7 @@ column is a variant of the study.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ NAME = "batch_selection"
 MODEL = "mlp"
 RANDOM = "random"
 EL2N = "el2n"
+IRREDUCIBLE = "irreducible_loss"
 VALIDATIONS = 10  # a run
 
 
@@ -66,6 +68,23 @@ def tables_of(contender: str) -> tuple[str, ...]:
     return strategies.load(strategy_of(contender)).tables
 
 
+def informed(chosen: Sequence[str]) -> str:
+    """Return a remark on those whose table comes from a network that saw the split val, or ""."""
+    names = [one for one in chosen if IRREDUCIBLE in tables_of(one)]
+    if not names:
+        return ""
+    return (
+        f" {', '.join(names)}: the network of its irreducible losses was trained on val, so that"
+        " figures on val are not independent of it, and it uses those labels besides train's;"
+        " test was seen by none."
+    )
+
+
+def labels_of(column: Column) -> str:
+    """Return a remark on labels that were made wrong, or ""."""
+    return f" {column.title} in train; those of val and test are true." if column.noise else ""
+
+
 @dataclass(frozen=True)
 class Frame:
     """What all runs of the study have in common. data: a built set; epochs: of random."""
@@ -109,7 +128,10 @@ class Frame:
         """Samples trained on in a step."""
         key, overrides = "global_batch_size", self.execution.overrides
         given = {key: overrides[key]} if key in overrides else {}
-        return settings.recipe(MODEL, given, 0).global_batch_size
+        size = settings.recipe(MODEL, given, 0).global_batch_size
+        if size < 1:
+            raise ValueError(f"--set {key}={size}: want 1 or more")
+        return size
 
     def epoch_steps(self, split: str = "train") -> int:
         """Return the steps in which random goes over a split once."""

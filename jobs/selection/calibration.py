@@ -1,14 +1,17 @@
 """What a step of each strategy costs beside one of random, measured once, before all runs.
 
 Cost counts forward passes of one sample: 1 for a sample that is scored, 3 for one that is trained
-on (a backward pass is two of them). Time is this machine's, the median over rounds in which the
-strategies take turns. Both fix the steps of the columns of equal cost and equal time for good:
-calibration.json is added to, never changed.
+on (a backward pass is two of them). Time is this machine's: in every round the strategies take
+turns, a strategy is set against random of the same round, and the median of these ratios counts.
+A run of a calibration has the study's own budget: what a strategy costs changes over its epochs.
+Both fix the steps of the columns of equal cost and equal time for good: calibration.json is added
+to, never changed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +22,11 @@ from dataprep.manifest import DataError, atomic
 
 FILE_NAME = "calibration.json"
 FORWARD, TRAINING = 1, 3
-ROUNDS = 3
+ROUNDS = 2
 # One short batch among some hundred: a cost so near to random's is random's.
 SAME = 0.005
+# Rounds that differ by more, as a share of their median, were disturbed by other work.
+SPREAD = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,30 +39,40 @@ class Measured:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A strategy beside random, measured in the same rounds. series: how many there were before."""
+    """A strategy beside random, measured in the same rounds.
+
+    series: its number, counting from 1. length: steps of each of its runs; 0: not recorded.
+    """
 
     series: int
     own: Measured
     random: Measured
+    length: int = 0
 
     def ratio(self, budget: Literal["steps", "cost", "time"]) -> float:
         """Return what a step counts, as a share of one of random."""
         if budget == "cost":
             return self.own.cost / self.random.cost
         if budget == "time":
-            return median(self.own.seconds) / median(self.random.seconds)
+            return median(self.rounds())
         return 1.0
 
     def steps(self, budget: Literal["steps", "cost", "time"], of_random: int) -> int:
-        """Return the steps that fit where random has so many."""
+        """Return the steps that fit, never more, where random has so many."""
         ratio = self.ratio(budget)
         if budget == "cost" and abs(ratio - 1) < SAME:
             return of_random
-        return max(1, round(of_random / ratio))
+        return max(1, math.floor(of_random / ratio + 1e-6))  # 60 / 1.0 may be 59.999…
 
     def rounds(self) -> list[float]:
         """Return the ratio of times of each round."""
         return [a / b for a, b in zip(self.own.seconds, self.random.seconds, strict=True)]
+
+    @property
+    def is_disturbed(self) -> bool:
+        """True where the rounds' ratios of times say too different things."""
+        rounds = self.rounds()
+        return max(rounds) - min(rounds) > SPREAD * median(rounds)
 
 
 def measured(works: Sequence[Mapping[str, Any]]) -> Measured:
@@ -90,7 +105,10 @@ def read(folder: Path) -> dict[str, Calibration]:
     try:
         found = json.loads(path.read_text())
         return {
-            name: Calibration(one["series"], Measured(**one["own"]), Measured(**one["random"]))
+            name: Calibration(
+                *(one["series"], Measured(**one["own"]), Measured(**one["random"])),
+                one.get("length", 0),
+            )
             for name, one in found.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dataprep.manifest import DataError
 from jobs import work as works
 from jobs.selection import (
     EL2N,
@@ -28,12 +30,15 @@ PLAIN = Column(name="", title="")
 
 @dataclass
 class Contest:
-    """Contenders and columns, the baseline among them; short: steps of a calibration run."""
+    """Contenders and columns, the baseline among them.
+
+    calibrate: steps of a calibration run; 0: those of random's runs.
+    """
 
     frame: Frame
     contenders: Sequence[str]
     columns: Sequence[Column]
-    short: int
+    calibrate: int
     _prepared: dict[tuple[str, float], Prepared] = field(default_factory=dict)
 
     def variants(self) -> list[Variant]:
@@ -57,8 +62,8 @@ class Contest:
 
     def _settings(self, contender: str, column: Column) -> Settings | None:
         """Return what a variant is beside its strategy, None before it is known."""
-        prepared = self._wanted(contender, column)
         steps = self.steps(contender, column)
+        prepared = self._wanted(contender, column)
         if prepared is None or steps is None:
             return None
         return {**self.frame.settings(steps, column.noise, VALIDATIONS), **prepared}
@@ -82,10 +87,16 @@ class Contest:
         return found
 
     def _wanted(self, contender: str, column: Column = PLAIN) -> dict[str, str] | None:
-        """Return the settings that name these results, None before all are there."""
+        """Return the settings that name these results, None before all are there.
+
+        What cannot be read is not there: the work that makes it says why.
+        """
         found: dict[str, str] = {}
         for one in self.prepared(contender, column):
-            settings = one.settings()
+            try:
+                settings = one.settings()
+            except DataError:
+                return None
             if settings is None:
                 return None
             found |= settings
@@ -94,6 +105,11 @@ class Contest:
     def _after(self, contender: str, column: Column = PLAIN) -> tuple[str, ...]:
         measured = [calibrated(contender)] if _is_measured(contender, column) else []
         return (*(one.label for one in self.prepared(contender, column)), *measured)
+
+    @property
+    def length(self) -> int:
+        """Return the steps of a calibration run."""
+        return self.calibrate or self.frame.steps
 
     def preparations(self) -> list[Work]:
         """Return the works before all runs: what is wanted by calibrations, these, the others."""
@@ -112,16 +128,16 @@ class Contest:
         ]
 
     def _calibrating(self) -> list[Work]:
-        """Return the short runs of each strategy, a round after the other, and what takes notes."""
+        """Return the measured runs of each strategy, round after round, and what takes notes."""
         known = calibration.read(self.frame.folder)
         asked = [name for name in self.contenders if name not in (RANDOM, EL2N)]
         lacking = [name for name in asked if name not in known]
-        series = max((one.series for one in known.values()), default=0) + 1
+        series = self._series(known)
         rounds: dict[str, list[Member]] = {}
         found = []
         for number in range(calibration.ROUNDS):
             for name in [RANDOM, *lacking] if lacking else ():
-                member = self._short_run(series, name, number)
+                member = self._measured_run(series, name, number)
                 rounds.setdefault(name, []).append(member)
                 found.append(
                     works.training(
@@ -134,10 +150,17 @@ class Contest:
                 )
         return [*found, *(self._noting(series, name, rounds) for name in asked)]
 
-    def _short_run(self, series: int, name: str, number: int) -> Member:
+    def _series(self, known: Mapping[str, Calibration]) -> int:
+        """Return the number of the next rounds; one begun with another length is left as it is."""
+        series = max((one.series for one in known.values()), default=0) + 1
+        while any(steps != self.length for steps in _lengths(self.frame, series)):
+            series += 1
+        return series
+
+    def _measured_run(self, series: int, name: str, number: int) -> Member:
         def settings() -> Settings | None:
             wanted = self._wanted(name)
-            return None if wanted is None else {**self.frame.settings(self.short), **wanted}
+            return None if wanted is None else {**self.frame.settings(self.length), **wanted}
 
         variant = Variant(name=name, model=MODEL, settings={"strategy": name}, late=settings)
         folder = f"{NAME}/calibration/{series}"
@@ -148,11 +171,12 @@ class Contest:
         own, random = rounds.get(name, []), rounds.get(RANDOM, [])
 
         def note() -> None:
-            measured = [
+            both = [
                 calibration.measured([calibration.work(one.run.folder) for one in members])
                 for members in (own, random)
             ]
-            calibration.add(self.frame.folder, name, Calibration(series, *measured))
+            found = Calibration(series, both[0], both[1], self.length)
+            calibration.add(self.frame.folder, name, found)
 
         return Work(
             label=calibrated(name),
@@ -163,6 +187,12 @@ class Contest:
             after=tuple(f"calibrate-{series}/{one.name}" for one in (*random, *own)),
             alone=True,
         )
+
+
+def _lengths(frame: Frame, series: int) -> list[int]:
+    """Return the steps of the runs of one calibration that were begun."""
+    folders = (frame.folder / "calibration" / str(series)).glob("*/recipe.json")
+    return [json.loads(path.read_text())["recipe"]["steps"] for path in folders]
 
 
 def calibrated(contender: str) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from jobs import figures
 from jobs.results import Results
-from jobs.selection import RANDOM, Column, calibration, curves
+from jobs.selection import RANDOM, Column, calibration, curves, labels_of
 from jobs.selection.calibration import Calibration
 from jobs.selection.contest import Contest
 from jobs.selection.coverage import Coverage, coverage
@@ -64,7 +64,7 @@ def _dots(
     caption = (
         "Accuracy on the split that was judged once: a small dot a seed; means with 95 % t"
         " intervals over seeds. The line is random's mean in the same column. An arrow: the mean"
-        " of a contender far from all others."
+        " of a contender far from all others. Wrong labels are in train alone."
     )
     return Picture(figures.save(figure, path, results), caption)
 
@@ -111,7 +111,7 @@ def _times(contest: Contest, results: Results, folder: Path) -> Picture | None:
     for row, contender in enumerate([RANDOM, *names]):
         one = known.get(contender, own)
         ratio, rounds = one.ratio("time"), one.rounds()
-        error = [[max(0.0, ratio - min(rounds))], [max(0.0, max(rounds) - ratio)]]
+        error = [[ratio - min(rounds)], [max(rounds) - ratio]]
         tint = look(contest, contender)["color"]
         axes.barh([row], [ratio], xerr=error, color=tint, alpha=0.6, capsize=3)
         seconds = median(one.own.seconds) * contest.frame.epoch_steps()
@@ -127,8 +127,8 @@ def _times(contest: Contest, results: Results, folder: Path) -> Picture | None:
     figure.legend(loc="outside lower right", fontsize="small")
     caption = (
         "Time of an epoch's worth of steps by the calibration, beside random in the same rounds: as"
-        " many samples are trained on. Lines: lowest and highest round. Diamonds: cost in forward"
-        " passes."
+        " many samples are trained on. Bars: the median of the rounds; lines: lowest and highest"
+        " round. Diamonds: cost in forward passes."
     )
     return Picture(figures.save(figure, folder / "times.png", results), caption)
 
@@ -157,12 +157,13 @@ def _coverage(contest: Contest, results: Results, folder: Path) -> Picture | Non
         never = 100 * float(np.mean([one.never for one in many]))
         axes.set_title(f"{contender}: {never:.1f} % never", fontsize="medium")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f}"))
+        axes.tick_params(labelbottom=True, labelleft=True)
         axes.grid(alpha=0.3)
     figure.supxlabel(f"times trained on (the last bar: {most} or more)")
     figure.supylabel("samples, %")
     caption = (
         f"How often each sample of the split train was trained on, {column.title}: share of the"
-        " samples, mean over seeds. Outline: random."
+        f" samples, mean over seeds. Outline: random.{labels_of(column)}"
     )
     return Picture(figures.save(figure, folder / "coverage.png", results), caption)
 

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from dataprep import derived
 from jobs import work as works
-from jobs.selection import EL2N, MODEL, NAME, Frame
+from jobs.selection import EL2N, IRREDUCIBLE, MODEL, NAME, Frame
 from jobs.study import Member, Variant
 from jobs.work import Work
 from loaders import Dataset
 from tasks.run import pruning, scoring
 
 SEED = 2024
-IRREDUCIBLE = "irreducible_loss"
 HOLDOUT_EPOCHS = 5  # of the model whose losses are irreducible, over the split `val`
 OTHER_RUNS = 3  # of an epoch each, for scores early in training
 KEPT = 0.5

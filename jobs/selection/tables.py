@@ -9,7 +9,7 @@ from jobs import intervals
 from jobs.comparisons import compare
 from jobs.intervals import Spread
 from jobs.results import Results
-from jobs.selection import EL2N, RANDOM, Column, calibration
+from jobs.selection import EL2N, RANDOM, Column, calibration, informed, labels_of
 from jobs.selection.contest import Contest
 from jobs.selection.coverage import HARDEST, coverage, mean
 from jobs.selection.prepared import KEPT, Prepared
@@ -47,6 +47,7 @@ def _figures(contest: Contest, results: Results, metric: str, in_percent: bool) 
         f"Mean ± half of the 95 % t interval over {seeds} seed{'s' * (seeds != 1)}, measured once"
         " on weights of the last step; one run has no interval. ▲ better, ▼ worse than random in"
         " the same column: paired t-test over seeds, Holm's correction over the column, 5 %."
+        f"{informed(contest.contenders)}"
     )
     header = ["strategy", *(column.title for column in contest.columns)]
     return Table(f"Test {metric}, {unit}, on {place}", header, rows, note)
@@ -88,16 +89,21 @@ def _budgets(contest: Contest, results: Results) -> Table:
             row.append("n/a" if steps is None else f"{steps:,}")
             row.append("n/a" if cost is None else f"{cost / contest.frame.cost:.2f}")
             row.append("n/a" if decoded is None else f"{decoded:,.0f}")
+            row.append(
+                _ranged(intervals.spread([work["seconds"] for work in works]), "{:.1f}".format)
+            )
         rows.append(row)
     header = ["strategy"]
     for column in noiseless:
-        header += [f"{column.title}: steps", "cost, × random", "samples decoded"]
+        header += [f"{column.title}: steps", "cost, × random", "samples decoded", "seconds"]
     note = (
         f"Random's steps are {contest.frame.epochs} × the {contest.frame.epoch_steps():,} of an"
         " epoch. Cost: forward passes of one sample, 1 for each sample scored, 3 for each trained"
         f" on; {contest.frame.cost:,} are {contest.frame.epochs} × the split train. In every"
         " column each run's learning rate falls to 0 by its own last step. Columns"
-        " with the same steps share their runs."
+        " with the same steps share their runs. Seconds: what training took in these runs, without"
+        " validation and start-up, mean ± half of the 95 % t interval over seeds; whatever else the"
+        " machine did meanwhile is in it."
     )
     return Table("Budgets", header, rows if noiseless else [], note)
 
@@ -117,18 +123,26 @@ def _calibrations(contest: Contest) -> Table:
                     *(f"{low:.3f} … {high:.3f}", str(one.series)),
                 ]
             )
+    told = {name: one for name, one in known.items() if name in contest.contenders}
     if known:
         first = min(known.values(), key=lambda one: one.series).random
         seconds = f"{1e3 * median(first.seconds):.3f}"
         rows.insert(0, [RANDOM, f"{first.cost:.1f}", "1", seconds, "1", "", "1"])
+    disturbed = [name for name, one in told.items() if one.is_disturbed]
+    lengths = sorted({one.length or contest.length for one in told.values()})
     header = ["strategy", "forward passes a step", "× random", "ms a step", "× random"]
     header += ["rounds, × random", "series"]
     note = (
-        f"Medians of {calibration.ROUNDS} rounds in which the strategies take turns, each run of"
-        f" {contest.short} steps, validation and start-up left out. Each is set against random in"
-        " its own rounds. Measured once; the steps of equal cost and equal time follow from it."
+        "Medians over rounds in which the strategies take turns, each run of"
+        f" {' or '.join(f'{steps:,}' for steps in lengths)} steps, validation and start-up left"
+        " out. Each is set against random in its own rounds: the ratio of times is the median of"
+        " the rounds' ratios. Measured once; the steps of equal cost and equal time follow from it."
         f" {EL2N} makes random's batches."
     )
+    if disturbed:
+        spread = f"{100 * calibration.SPREAD:.0f} %"
+        note += f" Rounds differ by more than {spread}, so equal time is uncertain: "
+        note += f"{', '.join(disturbed)}."
     return Table("Calibration", header, rows, note)
 
 
@@ -164,7 +178,7 @@ def _preparations(contest: Contest, results: Results) -> Table:
 
 
 def _coverage(contest: Contest, results: Results) -> Table:
-    """Return how many of the samples were seen, over the runs without wrong labels."""
+    """Return how many of the samples were seen, in the first column."""
     column = contest.columns[0]
     rows = []
     for contender in contest.contenders:
@@ -182,5 +196,6 @@ def _coverage(contest: Contest, results: Results) -> Table:
         f"Of the samples of the split train, in the column of {column.title}: those that were"
         " trained on at least once. An epoch is the strategy's own. Even visits would give"
         f" {100 * HARDEST:.0f} % of them to any {100 * HARDEST:.0f} % of the samples."
+        f"{labels_of(column)}"
     )
     return Table("Coverage", header, rows, note)

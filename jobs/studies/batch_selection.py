@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs import settings
 from jobs.results import Results
-from jobs.selection import COLUMNS, RANDOM, Frame, contenders, pictures, tables
+from jobs.selection import COLUMNS, RANDOM, Frame, contenders, pictures, strategy_of, tables
 from jobs.selection.contest import Contest
 from jobs.study import Execution, Metric, Picture, Study, Table
 
 SUMMARY = "Strategies that choose what is trained on, against random batches at equal budgets."
-EPOCHS, QUICK_EPOCHS = 5, 1
+# Strategies that go by what an epoch told choose from the second one on.
+EPOCHS, QUICK_EPOCHS = 5, 2
 OWN = {
     "data": "give --data",
     "steps": "give --epochs",
@@ -50,21 +52,34 @@ class Options:
         default=0,
         metadata={"help": f"of random, the budget of all; 0: {EPOCHS}, quick {QUICK_EPOCHS}"},
     )
-    quick: bool = field(default=False, metadata={"help": f"budgets of {QUICK_EPOCHS} epoch"})
-    calibrate: int = field(default=300, metadata={"help": "steps of a calibration run"})
+    quick: bool = field(
+        default=False,
+        metadata={
+            "help": f"budgets of {QUICK_EPOCHS} epochs: the first in which every strategy chooses"
+        },
+    )
+    calibrate: int = field(
+        default=0,
+        metadata={
+            "help": "steps of a calibration run, where times of a few will do; 0: a whole run's",
+            "free": True,
+        },
+    )
 
     def __post_init__(self) -> None:
-        for name, given, known in (
-            ("strategies", self.strategies, contenders()),
-            ("columns", self.columns, list(COLUMNS)),
-        ):
-            for one in given:
+        for name, known in self.choices().items():
+            for one in getattr(self, name):
                 if one not in known:
                     raise ValueError(f"--{name}: no {one!r}; there are: {', '.join(known)}")
         if not self.columns:
             raise ValueError(f"--columns: want one or more of {', '.join(COLUMNS)}")
-        if self.epochs < 0 or self.calibrate < 1:
-            raise ValueError("--epochs must be at least 0 and --calibrate at least 1")
+        if self.epochs < 0 or self.calibrate < 0:
+            raise ValueError("--epochs and --calibrate must be at least 0")
+
+    @staticmethod
+    def choices() -> dict[str, list[str]]:
+        """Return what the lists may hold."""
+        return {"strategies": contenders(), "columns": list(COLUMNS)}
 
 
 def study(options: Options, execution: Execution) -> Study:
@@ -73,6 +88,7 @@ def study(options: Options, execution: Execution) -> Study:
     chosen = [name for name in contenders() if name in (RANDOM, *options.strategies)]
     columns = [one for one in COLUMNS.values() if one.name in options.columns]
     frame = Frame(options.data, epochs, execution)
+    settings.check_strategies(execution.overrides, [strategy_of(one) for one in chosen])
     contest = Contest(frame, chosen, columns, options.calibrate)
 
     def told(results: Results) -> list[Table]:
