@@ -31,16 +31,16 @@ def options(
 ) -> Callable[[F], F]:
     """Decorate a click command with a flag for each field of a dataclass or of an instance.
 
-    choices: field -> what may be chosen, where its type does not say. An unset flag arrives as
-    None (a repeatable one as an empty tuple), which `replace` passes over.
+    choices: field -> what may be chosen, for the help; its reader refuses others. An unset flag
+    arrives as None (a repeatable one as an empty tuple), which `replace` passes over.
     """
     hints = get_type_hints(target if isinstance(target, type) else type(target))
     shown = [field for field in dataclasses.fields(target) if "help" in field.metadata]
 
     def decorate(command: F) -> F:
         for field in reversed(shown):  # click lists the last decorator first
-            hint = Literal[tuple(choices[field.name])] if field.name in choices else None
-            command = _option(field, hint or hints[field.name], target)(command)
+            shown_as = f"[{'|'.join(choices[field.name])}]" if field.name in choices else None
+            command = _option(field, hints[field.name], target, shown_as)(command)
         return command
 
     return decorate
@@ -167,7 +167,9 @@ class _Choice(click.Choice):  # type: ignore[type-arg]
         return parse(super().convert(str(value), param, ctx), self.hint)
 
 
-def _option(field: dataclasses.Field[Any], hint: Any, target: Any) -> Callable[[F], F]:
+def _option(
+    field: dataclasses.Field[Any], hint: Any, target: Any, shown_as: str | None = None
+) -> Callable[[F], F]:
     flag = field.metadata.get("flag", "--" + field.name.replace("_", "-"))
     shown = _default(field, target)
     facts: dict[str, Any] = {"help": field.metadata["help"], "default": None, "show_default": False}
@@ -178,7 +180,7 @@ def _option(field: dataclasses.Field[Any], hint: Any, target: Any) -> Callable[[
     if hint is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", field.name, is_flag=True, **facts)
     kind = _Choice(hint) if get_origin(hint) is Literal else _Annotated(hint)
-    return click.option(flag, field.name, type=kind, **facts)
+    return click.option(flag, field.name, type=kind, metavar=shown_as, **facts)
 
 
 def _default(field: dataclasses.Field[Any], target: Any) -> str | None:

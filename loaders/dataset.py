@@ -19,7 +19,7 @@ from loaders.tar import Tar
 Array = npt.NDArray[Any]
 
 # Splits of larger sets are searched for an id: a table of rows would take too much memory.
-LOOKED_UP = 1 << 28
+LOOKED_UP = 1 << 22
 
 
 class Split(index.Column):

@@ -5,7 +5,6 @@ Ranks are threads that meet where processes would gather; each step is taken as 
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -100,8 +99,7 @@ def step(loader: Loader, batch: Batch) -> Part:
 
 
 def open_loaders(dataset: Dataset, name: str, ranks: int, **other: Any) -> list[Loader]:
-    options = inspect.signature(strategies.load(name)).parameters
-    few = {"candidates": 2} if "candidates" in options else {}
+    few = {"candidates": 2} if strategies.load(name).picks() else {}
     meeting = Meeting(ranks)
     settings = dict(FAMILIES["labels"].settings) | {"strategy": name, "strategy_options": few}
     return [

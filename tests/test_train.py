@@ -323,20 +323,12 @@ def test_loss_falls(reference: Run) -> None:
 
 
 def test_strategy_is_heard_on_two_ranks(data: Path, tmp_path: Path) -> None:
-    """No strategy file yet needs scores, so the toy one is put in the room for this test."""
-    folder = ROOT / "loaders" / "strategies"
-    file = folder / "hardest_toy.py"
-    file.write_text("from tests.toys import Hardest as Strategy\n")
-    try:
-        options = ["--strategy", "hardest_toy", "--feedback-lag", "3"]
-        one = finished(data, tmp_path, "one", *options)
-        wait_for(spawn(data, tmp_path, "two", *options, ranks=2))
-        two = Run(tmp_path / "two")
-        assert [e["ids"] for e in steps_of(one).values()] == [
-            e["ids"] for e in steps_of(two).values()
-        ]
-    finally:
-        file.unlink()
+    """What is chosen by the losses of both ranks is what one rank chooses by its own."""
+    options = ["--strategy", "smart", "--feedback-lag", "3", "--strategy-option", "refresh=1"]
+    one = finished(data, tmp_path, "one", *options)
+    wait_for(spawn(data, tmp_path, "two", *options, ranks=2))
+    two = Run(tmp_path / "two")
+    assert [e["ids"] for e in steps_of(one).values()] == [e["ids"] for e in steps_of(two).values()]
 
 
 def test_strategy_without_its_scores_is_refused(
