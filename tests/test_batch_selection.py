@@ -143,19 +143,24 @@ def test_settings_of_a_run(tmp_path: Path, spots: Dataset) -> None:
 def test_what_a_strategy_wants_is_prepared_first(tmp_path: Path, spots: Dataset) -> None:
     study = made(tmp_path, spots, strategies=("rholoss", "el2n"), columns=("steps", "noise10"))
     labels = [work.label for work in study.preparations]
-    assert labels[:2] == ["irreducible_loss-noise0-s2024", "score irreducible_loss-noise0"]
+    assert labels[:2] == ["prepare irreducible_loss-noise0-s2024", "score irreducible_loss-noise0"]
     assert labels[2:7] == [
-        *(f"el2n-noise0-s{seed}" for seed in (2024, 2025, 2026)),
+        *(f"prepare el2n-noise0-s{seed}" for seed in (2024, 2025, 2026)),
         *("score el2n-noise0", "prune el2n-noise0"),
     ]
     turns = [f"calibrate-1/{name}-s{s}" for s in (2024, 2025) for name in ("random", "rholoss")]
     assert labels[7:12] == [*turns, "calibration of rholoss"]
-    assert labels[12:14] == ["irreducible_loss-noise10-s2024", "score irreducible_loss-noise10"]
+    assert labels[12:14] == [
+        "prepare irreducible_loss-noise10-s2024",
+        "score irreducible_loss-noise10",
+    ]
+    runs = {f"{one.name}-s{seed}" for one in study.variants for seed in study.seeds}
+    assert len({*labels}) == len(labels) and not runs & {*labels}  # a label is one work's
     after = {one.name: one.after for one in study.variants}
     assert after["rholoss-noise10"] == ("score irreducible_loss-noise10",)
     assert after["el2n-steps"] == ("prune el2n-noise0",) and after["random-steps"] == ()
     works = {work.label: work for work in study.preparations}
-    trained = " ".join(works["irreducible_loss-noise0-s2024"].command())
+    trained = " ".join(works["prepare irreducible_loss-noise0-s2024"].command())
     assert "--train-split val --val-split train" in trained  # never on the test set
     assert all(work.alone for label, work in works.items() if label.startswith("calib"))
 
@@ -217,7 +222,10 @@ def test_dry_run_knows_what_comes_later(tmp_path: Path, spots: Dataset) -> None:
     made(tmp_path, spots)
     asked = ("--strategies", "rholoss", "--columns", "steps,cost", "--runs", "1", "--dry-run")
     lines = command(tmp_path, *asked).output.splitlines()
-    assert "# later: score irreducible_loss-noise0, after irreducible_loss-noise0-s2024" in lines
+    assert (
+        "# later: score irreducible_loss-noise0, after prepare irreducible_loss-noise0-s2024"
+        in lines
+    )
     late = "score irreducible_loss-noise0, calibration of rholoss"
     assert lines[-1] == f"# later: rholoss-cost-s2024, after {late}"
     runs = [line for line in lines if "batch_selection/random-" in line]
@@ -472,7 +480,7 @@ def test_a_small_study_is_run_and_goes_on(
     folder = tmp_path / "runs" / "batch_selection"
     ran = [json.loads(line)["label"] for line in (folder / "jobs.jsonl").read_text().splitlines()]
     assert ran == [
-        *("irreducible_loss-noise0-s2024", "score irreducible_loss-noise0"),
+        *("prepare irreducible_loss-noise0-s2024", "score irreducible_loss-noise0"),
         *("calibrate-1/random-s2024", "calibrate-1/rholoss-s2024", "calibration of rholoss"),
         *("random-steps-s2024", "rholoss-steps-s2024", "rholoss-cost-s2024"),
     ]

@@ -91,7 +91,8 @@ class Prepared:
 
     def works(self) -> list[Work]:
         """Return the trainings, then what scores with them and, for EL2N, what prunes."""
-        found = [works.training(one, "prepare") for one in self.models]
+        # Labels of their own: there is a run el2n-noise10-s2024 of the study, too.
+        found = [works.training(one, "prepare", label=f"prepare {one.name}") for one in self.models]
         trained = tuple(one.label for one in found)
         found.append(self._work("score", self._score, self.table, trained))
         if self.what == EL2N:
