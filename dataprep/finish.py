@@ -10,14 +10,12 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-from dataprep import arrays, columns
+from dataprep import arrays, columns, derived
 from dataprep.columns import Totals
 from dataprep.manifest import FILE_NAME, DataError, Field, Manifest
 from dataprep.plan import Plan
 from dataprep.shard import BUILDING, Record, part_path
 from dataprep.sources import Base
-
-DERIVED = "derived"
 
 
 def finish(folder: Path, source: Base, plan: Plan, records: list[Record], workers: int) -> Manifest:
@@ -69,7 +67,7 @@ def finish(folder: Path, source: Base, plan: Plan, records: list[Record], worker
 def files_of(folder: Path) -> list[str]:
     """Return every file that belongs to the set, but for the manifest, sorted."""
     every = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    kept = (path for path in every if path.parts[0] not in (BUILDING, DERIVED, FILE_NAME))
+    kept = (path for path in every if path.parts[0] not in (BUILDING, derived.FOLDER, FILE_NAME))
     return sorted(path.as_posix() for path in kept)
 
 
