@@ -32,7 +32,7 @@ from tasks.run.checks import before_training
 from tasks.run.launch import Launch, join, reseed
 from tasks.run.log import Log, peak_memory
 from tasks.run.restore import recipe_of
-from tasks.run.selection import Scored, gather, judging, select, weigh
+from tasks.run.selection import Scored, gather, select, weigh
 from tasks.run.signals import Asked
 from tasks.run.tally import Tally
 from tasks.run.window import Measured, Window
@@ -237,7 +237,7 @@ class Trainer:
         strategy, size = self.loader.strategy, self.launch.micro_batch or len(batch)
         if batch.final or not (strategy.picks() or (strategy.weighs() and size < len(batch))):
             return batch, None
-        with torch.no_grad(), self._autocast(), judging(self.net):
+        with torch.no_grad(), self._autocast(), tasks.judging(self.net):
             losses = [self.task.loss(self.net, part, self.step) for part in batch.split(size)]
             return select(self.loader, self.task, batch, losses)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -148,6 +149,21 @@ class Task(ABC):
     def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return pictures (H, W, 3) uint8 of a few samples, by name."""
         return {}
+
+
+@contextmanager
+def judging(net: torch.nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and each of its modules back into the mode it had.
+
+    So that a score has no dropout in it, and its pass counts in no batch norm's statistics.
+    """
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class Objective(torch.nn.Module):

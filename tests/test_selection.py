@@ -20,7 +20,8 @@ from toys import FAMILIES, Labelled, built
 from loaders import Batch, Dataset, Loader, World
 from loaders.draw import Keys
 from loaders.strategies import Strategy
-from tasks.run.selection import gather, judging, select
+from tasks import judging
+from tasks.run.selection import gather, select
 
 SCORES: Any = SimpleNamespace(scores=lambda loss, wanted: dict.fromkeys(wanted, loss))
 PICKING = ["selective_backprop", "gradnorm_is"]

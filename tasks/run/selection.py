@@ -7,14 +7,13 @@ sending decisions. Legend: B samples of this rank, G of the global step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from loaders import Batch, Loader, World
 from loaders.draw import Keys
@@ -44,21 +43,6 @@ def gather(loader: Loader, batch: Batch, scores: Mapping[str, Tensor]) -> Scored
     real = columns.pop("real") > 0
     ids = columns.pop("id")[real].astype(np.int64)
     return ids, {name: value[real] for name, value in columns.items()}
-
-
-@contextmanager
-def judging(net: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode, and each of its modules back into the mode it had.
-
-    So that a score has no dropout in it, and a scoring pass counts in no batch norm's statistics.
-    """
-    training = [module for module in net.modules() if module.training]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def select(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks import Net
+from tasks import Net, judging
 
 
 def soft_map(points: Tensor, height: int, width: int, sigma: tuple[float, float]) -> Tensor:
@@ -28,11 +28,7 @@ def bias_entropy(net: Net, images: Tensor, with_centre_bias: bool = True) -> Ten
     The network judges as in evaluation and keeps its mode; gradients flow to its weights.
     """
     module: Any = net
-    training = module.training
-    module.eval()
-    try:
+    with judging(module):
         log_density = net(images, None, with_centre_bias)
-    finally:
-        module.train(training)
     mean = torch.logsumexp(log_density.float(), dim=0) - math.log(len(images))
     return -(mean.exp() * mean).sum()
