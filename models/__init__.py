@@ -40,6 +40,7 @@ class Input:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: Literal["linear", "cubic"] = "linear"
     multiple_of: int = 1
+    crop: float = 1.0  # share of the short side that the middle of a photograph keeps when judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,9 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"] = knob("fp32", "autocast precision")
     channels_last: bool = knob(False, "NHWC memory format")
     validate_every: int = knob(0, "steps between validations; 0: at the end only")
+    best: str = knob("", "metric that names the best checkpoint  [default: the task's]")
+    patience: int = knob(0, "validations without a better one, then training ends; 0: off")
+    weights: Literal["last", "best"] = knob("last", "which weights the report judges")
     seed: int = knob(0, "seed of initialisation, order and every draw")
 
     def facts(self) -> dict[str, Any]:
