@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from loaders import Batch, Dataset, Loader, World, strategies
 from models import Recipe
 from tasks.run import REQUEUE, Run, load_checkpoint
 from tasks.run import report as reports
+from tasks.run.best import Best
 from tasks.run.checks import before_training
 from tasks.run.launch import Launch, join, reseed
 from tasks.run.log import Log, peak_memory
@@ -41,15 +41,9 @@ from tasks.run.window import Measured, Window
 class Trainer:
     """One run on this rank."""
 
-    def __init__(
-        self,
-        model: str,
-        recipe: Recipe,
-        launch: Launch,
-        run: Run,
-        root: str | None,
-        blank: bool = False,
-    ):  # blank: the weights will come from a checkpoint
+    def __init__(  # blank: the weights will come from a checkpoint
+        self, model: str, recipe: Recipe, launch: Launch, run: Run, root: str | None, blank: bool
+    ) -> None:
         self.recipe, self.launch, self.run = recipe, launch, run
         self.world = World.from_environment()
         self.device = launch.open_device(self.world)
@@ -86,7 +80,8 @@ class Trainer:
         if self.world.size > 1:
             self.objective = self.ddp = DistributedDataParallel(self.objective)
         self.tally = Tally(self.dataset.samples if launch.count_visits else 0, self.world)
-        self.step, self.progress, self.best, self.skipped = 0, 0.0, -math.inf, 0
+        self.step, self.progress, self.skipped = 0, 0.0, 0
+        self.best = Best(self.task, recipe.best, recipe.patience)
         self.asked, self.stop = Asked(), False  # by a signal here; by any rank, agreed
         self.log = Log(None, 0, 0)
 
@@ -121,7 +116,7 @@ class Trainer:
 
     def _steps(self) -> None:
         batches, window, first = iter(self.loader), Window(self.loader), self.step
-        while self.progress < 1 and not self.stop:
+        while not (self.is_over or self.stop):
             began = time.perf_counter()
             batch = next(batches)
             if self.step == first:  # start-up, not waiting: threads begin, kernels are compiled
@@ -145,6 +140,11 @@ class Trainer:
                 elif self.step % self.launch.checkpoint_every == 0:
                     self.save()
         batches.close()
+
+    @property
+    def is_over(self) -> bool:
+        """True once nothing is left to train: all of it is done, or it got no better for long."""
+        return self.progress >= 1 or self.best.is_over
 
     def _start(self) -> None:
         first, latest = self.world.is_first, self.run.latest()
@@ -264,8 +264,7 @@ class Trainer:
         facts |= {"lr": self.optimiser.param_groups[0]["lr"]}
         facts |= {"memory_bytes": peak_memory(self.device)}
         bad = len(self.loader.quarantine.bad)
-        facts |= {"skipped": self.skipped} if self.skipped else {}
-        facts |= {"bad_samples": bad} if bad else {}
+        facts |= {k: v for k, v in (("skipped", self.skipped), ("bad_samples", bad)) if v}
         ids = gather(self.loader, batch, {})[0].tolist() if self.launch.log_ids else None
         self.log.step(self.step, self.progress, facts, ids)
 
@@ -278,10 +277,7 @@ class Trainer:
             alone = self._loading(world=World())
             self.log.pictures(self.step, tasks.pictures(self.task, net, split, **alone))
         net.train()
-        reached = judged.figures[self.task.best]
-        improved = reached > self.best
-        self.best = max(self.best, reached)
-        self.save(improved)
+        self.save(self.best.take(judged.figures))
         return judged
 
     def evaluated(self) -> nn.Module:
@@ -292,7 +288,7 @@ class Trainer:
         """Write a checkpoint (rank 0); it fits any number of ranks."""
         state = {
             "step": self.step,
-            "best": self.best,
+            "best": self.best.state(),
             "progress": self.progress,
             "skipped": self.skipped,
             "tally": self.tally.state(),
@@ -310,8 +306,8 @@ class Trainer:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back a checkpoint."""
-        self.step, self.best, self.skipped = state["step"], state["best"], state["skipped"]
-        self.progress = state["progress"]
+        self.step, self.progress, self.skipped = (state[k] for k in ("step", "progress", "skipped"))
+        self.best.load(state["best"])
         self.tally.load(state["tally"])
         self.net.load_state_dict(state["model"])
         if self.ema:
@@ -330,20 +326,24 @@ class Trainer:
 
     def _finish(self) -> None:
         """Leave a marker if told to stop; else validate, write the report and say where it is."""
-        if self.progress < 1:
+        if not self.is_over:
             self.save()
             if self.world.is_first:
                 (self.run.folder / REQUEUE).touch()
             self.log.say(f"told to stop: saved step {self.step}; the same command goes on")
             return self.log.close()
+        if self.progress < 1:
+            self.log.say(f"step {self.step} is the last: {self.best.why}")
         self.save()  # whatever the validation does, the training is kept
-        judged = self.validate()
-        net = self.evaluated().eval()
+        judged, net = self.validate(), self.evaluated().eval()
+        if self.recipe.weights == "best" and self.best.since:
+            models.initialise(net, load_checkpoint(self.run.best()))
+            judged = tasks.evaluate(self.task, net, self.recipe.val_split, **self._loading())
         reports.judge(self.run, self.task, net, self.launch.judged_splits, **self._loading())
         if self.world.is_first:
             alone = self._loading(world=World())
             self.tally.write(self.run, self.loader)
-            work = {"steps": self.step} | self.tally.facts()
+            work = self.tally.facts() | {"steps": self.step}
             paths = reports.write(self.run, self.task, net, judged, work, **alone)
             self.log.finish(reports.wait_share(self.run), paths)
         self.log.close()

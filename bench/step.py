@@ -53,7 +53,7 @@ class Watched:
         if self.is_cached:  # a strategy chooses anew each step: here there is nothing to choose
             recipe = replace(recipe, strategy="random", strategy_options={})
         launch = Launch(**facts["launch"], on_non_finite="skip")
-        self.trainer = Trainer(facts["model"], recipe, launch, Run(runs / "run"), None, blank=True)
+        self.trainer = Trainer(facts["model"], recipe, launch, Run(runs / "run"), None, True)
         self.waits: list[float] = []  # seconds since the start, after each step
 
     def losses(self) -> Generator[float, None, None]:

@@ -104,7 +104,7 @@ class Trained:
         wanted = replace(recipe(facts), steps=0 if epochs else STEPS, epochs=epochs)
         wanted = replace(wanted, validate_every=0)
         launch = Launch(device="cpu", checkpoint_every=STEPS)
-        self.trainer = Trainer(MODEL, wanted, launch, Run(runs / "run"), None)
+        self.trainer = Trainer(MODEL, wanted, launch, Run(runs / "run"), None, False)
         self.loader, self.wait_s = self.trainer.loader, 0.0
 
     def steps(self) -> Generator[float, None, None]:

@@ -202,17 +202,18 @@ def _graph(routes: Sequence[Route], fields: Stores, on_gpu: bool, settings: Sett
     decoded: dict[str, Any] = {}
     for name, field in fields.items():
         if isinstance(field, Tar) and any(route.field == name for route in routes):
-            decoded[name] = _decoder(name, on_gpu, settings)
+            decoded[name] = _decoder(name, field.channels, on_gpu, settings)
     return tuple(
         _route_graph(route, fields[route.field], decoded.get(route.field), on_gpu)
         for route in routes
     )
 
 
-def _decoder(name: str, on_gpu: bool, settings: Settings) -> Any:
+def _decoder(name: str, channels: int, on_gpu: bool, settings: Settings) -> Any:
     files = fn.external_source(name=name, no_copy=not on_gpu)
     # Files say how a camera was held, but the loader's geometry turns images upright.
-    common = {"output_type": types.RGB, "adjust_orientation": False}
+    colours = types.GRAY if channels == 1 else types.RGB
+    common = {"output_type": colours, "adjust_orientation": False}
     if not on_gpu:
         return fn.decoders.image(files, **common)
     return fn.decoders.image(

@@ -129,6 +129,14 @@ class Dataset:
         """Return one value field, (N,) or (N, …)."""
         return index.read(self.folder / "index" / f"{name}.npy", self.samples)
 
+    def column(self, name: str, ids: Split) -> Array:
+        """Return one number of each of these samples, (n,); DataError where it holds none."""
+        field = self.chosen((name,))[name]
+        if field.kind != "value" or field.shape:
+            raise DataError(self.folder, name, f"holds {field.kind}, not a number a sample")
+        numbers: Array = np.asarray(self.values(name))[np.asarray(ids)]
+        return numbers
+
     def points(self, name: str) -> index.Ragged:
         """Open one ragged points field: rows of (x, y, …)."""
         return index.Ragged(self.folder / "index", name, self.samples)

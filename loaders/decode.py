@@ -24,18 +24,23 @@ PLAIN = ("Gray", "YCbCr", "RGB")
 
 
 def pixels(tar: Tar, members: Members, row: int, scratch: Scratch) -> tuple[Array, int, int]:
-    """Return rows (h, w × 3) that hold a sample's box, and where it begins in them: top, left.
+    """Return rows (h, w × C) that hold a sample's box, and where it begins in them: top, left.
 
     BadSample where it cannot be read or decoded.
     """
     done = tar.decode(members, row, scratch)
     if done is not None:
-        return done, 0, 0
+        return _of(tar, done), 0, 0
     fetched = tar.fetch(members, row, scratch)
     try:
-        return decode(fetched, scratch), fetched.top, fetched.left
+        return _of(tar, decode(fetched, scratch)), fetched.top, fetched.left
     except ValueError as error:
         raise tar.bad(int(members.ids[row]), str(error)) from None
+
+
+def _of(tar: Tar, rows: Array) -> Array:
+    """Return rows of RGB as rows of the field's channels: of grey files one is all there is."""
+    return rows if tar.channels == 3 else np.ascontiguousarray(rows[:, ::3])
 
 
 def decode(fetched: Fetched, scratch: Scratch) -> Array:

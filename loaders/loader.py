@@ -117,8 +117,10 @@ class Loader:
     def _strategy(
         self, kind: type[strategies.Strategy], options: Mapping[str, Any]
     ) -> strategies.Strategy:
-        """Return the strategy with the derived results that it wants."""
+        """Return the strategy with the derived results and columns that it wants."""
         strategy = kind(self.order, **options)
+        for name in kind.columns:
+            strategy.table[name] = self.dataset.column(options.get(name) or name, self.ids)
         # Which of several results is meant, an option of the same name says.
         self.tables = {name: str(options.get(name) or name) for name in kind.tables}
         for name, table in self.tables.items():

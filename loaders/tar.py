@@ -65,14 +65,17 @@ class Fetched(NamedTuple):
 
 
 class Tar:
-    """One encoded field of a built set. `locate` is not for use from two threads at once."""
+    """One encoded field of a built set. `locate` is not for use from two threads at once.
+
+    channels: 3, or 1 where the field holds grey files alone (masks): decoders give these as RGB.
+    """
 
     dtype = np.dtype(np.uint8)
-    channels = 3
     is_held = False
 
     def __init__(self, folder: Path, name: str, manifest: Manifest) -> None:
         self.name, self.field, rows = name, manifest.fields[name], manifest.samples
+        self.channels = 1 if self.field.shape[2:] == (1,) else 3
         columns = folder / "index"
         self._shard, self._offset, self._bytes, self._height, self._width, self._turn = (
             index.numbers(columns / f"{name}.{what}.npy", rows)

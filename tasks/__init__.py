@@ -66,8 +66,9 @@ class Task(ABC):
     Without a set (None) a task can predict, nothing else.
     """
 
-    # The metric that names the best checkpoint, larger is better.
+    # The metric that names the best checkpoint, larger is better; and others that may.
     best: ClassVar[str]
+    better: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {}
     # Metrics shown in a line; (): all.
     headline: ClassVar[tuple[str, ...]] = ()
     # Metrics whose curves are drawn over training, and their axis; (): the headline.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -22,10 +23,11 @@ from torch.nn import functional as F
 import tasks
 from dataprep.manifest import DataError, atomic
 from loaders import Batch, Dataset
-from loaders.stages import Normalise, Stage
-from loaders.stages.flip import Flip
+from loaders.stages import Normalise
 from tasks import Evaluation, Feed, Net
+from tasks.classes import augment as ways
 from tasks.classes import inputs, pictures
+from tasks.classes.augment import Augment
 from tasks.classes.noise import noisy
 from tasks.metrics import classification
 from tasks.stimuli.overlay import opened
@@ -41,21 +43,34 @@ CARDS, SAID = 4, 4  # samples shown, and classes named of each
 
 @dataclass(frozen=True)
 class Loss(tasks.Loss):
-    """logits (B, C) and the labels (B,) that were trained on, for scores."""
+    """logits (B, C), the labels (B,) trained on and what each counts (B,), for scores."""
 
     logits: Tensor | None = None
     labels: Tensor | None = None
+    counts: Tensor | None = None
 
 
 class Task(tasks.Task):
     """Tell the class of an image.
 
     label: the field that holds it. label_noise: share of the training labels that are replaced by
-    another class, drawn by (noise_seed, sample). augment: "flip" mirrors every other image. names:
-    of the classes, where the set has none or is not at hand.
+    another class, drawn by (noise_seed, sample). augment: see tasks/classes/augment.py. fit: cut
+    the middle out of photographs, or squash them whole. class_weights: "balanced" lets a sample
+    count n / (C · n of its class) in training, so that every class counts alike. positive: the
+    class of which operating points say whether it is there. names: of the classes, where the set
+    has none or is not at hand.
     """
 
     best = "accuracy"
+    better = MappingProxyType(
+        {
+            "accuracy": "higher",
+            "balanced_accuracy": "higher",
+            "macro_f1": "higher",
+            "top_k": "higher",
+            "loss": "lower",
+        }
+    )
     headline = ("accuracy", "top_k", "loss", "balanced_accuracy")
     curves = ("accuracy", "balanced_accuracy")
     curves_unit = "share of samples"
@@ -70,13 +85,18 @@ class Task(tasks.Task):
         label_noise: float = 0.0,
         noise_seed: int = 0,
         top_k: int = 5,
-        augment: Literal["none", "flip"] = "none",
+        augment: Augment = "none",
+        fit: inputs.Fit = "crop",
+        class_weights: Literal["none", "balanced"] = "none",
+        positive: str = "",
         names: tuple[str, ...] = (),
     ) -> None:
         super().__init__(dataset, net)
         if not 0 <= label_noise <= 1 or top_k < 1:
             raise ValueError("want label_noise from 0 to 1 and top_k of 1 or more")
-        self.label, self.top_k, self.augment = label, top_k, augment
+        self.label, self.top_k, self.augment, self.fit = label, top_k, augment, fit
+        self.class_weights = class_weights
+        self._counts: Tensor | None = None  # (C,) what a sample of each class counts in training
         self.input: Any = net.inputs["image"]  # type: ignore[index]
         self.classes = int(net.classes)  # type: ignore[arg-type]
         self.label_noise, self.noise_seed = label_noise, noise_seed
@@ -92,6 +112,9 @@ class Task(tasks.Task):
         said = (names or known)[: self.classes]
         # As far as they are known, else numbers.
         self.names = [*said, *map(str, range(len(said), self.classes))]
+        if positive and positive not in self.names:
+            raise ValueError(f"positive={positive}: no such class: {', '.join(self.names)}")
+        self.positive = positive
 
     @cached_property
     def _given(self) -> Tensor:
@@ -112,13 +135,21 @@ class Task(tasks.Task):
         if self.label_noise and self._count < 2:
             raise DataError(self.dataset.folder, self.label, "one class: label_noise wants another")
 
+    def begin(self, split: str) -> None:
+        """Count the classes of the training split, where a sample's weight depends on it."""
+        if self.class_weights == "balanced":
+            given = self._given[np.asarray(self.dataset.split(split))]
+            counts = torch.bincount(given, minlength=self.classes).double()
+            share = len(given) / ((counts > 0).sum() * counts.clamp(min=1))
+            self._counts = share.float().to(next(self.net.parameters()).device)
+
     def feed(self, training: bool) -> Feed:
         """Return images of the network's size; photographs of any size are cut to their middle."""
-        stages: list[Stage] = list(inputs.sizing(self.dataset.fields["image"], self.input))
-        if training and self.augment == "flip":
-            stages.append(Flip())
-        stages.append(Normalise(field="image", mean=self.input.mean, std=self.input.std))
-        return Feed(("image", self.label), tuple(stages))
+        field = self.dataset.fields["image"]
+        way = self.augment if training else "none"
+        stages = ways.stages(way, field, self.input, self.fit)
+        normalise = Normalise(field="image", mean=self.input.mean, std=self.input.std)
+        return Feed(("image", self.label), (*stages, normalise))
 
     def records(self, split: str) -> dict[str, dict[str, Array]]:
         """Return the labels of the training split beside those that are trained on."""
@@ -129,13 +160,20 @@ class Task(tasks.Task):
         return {"label_noise": {"id": ids, "label": self._labels[ids], "given": given}}
 
     def loss(self, net: Net, batch: Batch, step: int) -> Loss:
-        """Return the cross-entropy of each sample against the label that it is given."""
+        """Return the cross-entropy of each sample against the label that it is given.
+
+        With class weights times what its class counts: their mean over the split is 1, so the
+        mean over a batch needs no other divisor.
+        """
         logits, labels = net(batch["image"]).float(), batch[self.label].long()
         if self.label_noise:
             labels = self._given[batch.id].to(labels.device, non_blocking=True)
         per_sample = F.cross_entropy(logits, labels, reduction="none")
+        counts = None if self._counts is None else self._counts[labels]
+        if counts is not None:
+            per_sample = per_sample * counts
         terms = {"accuracy": (logits.detach().argmax(1) == labels).float()}
-        return Loss(per_sample, terms=terms, logits=logits, labels=labels)
+        return Loss(per_sample, terms=terms, logits=logits, labels=labels, counts=counts)
 
     @torch.no_grad()
     def scores(self, loss: tasks.Loss, wanted: tuple[str, ...]) -> dict[str, Tensor]:
@@ -153,7 +191,8 @@ class Task(tasks.Task):
         found = {"loss": loss.per_sample.detach()} if "loss" in wanted else {}
         if "gradient_norm" in wanted:
             onehot = F.one_hot(loss.labels, loss.logits.shape[1])
-            found["gradient_norm"] = (loss.logits.softmax(1) - onehot).norm(dim=1)
+            norms = (loss.logits.softmax(1) - onehot).norm(dim=1)
+            found["gradient_norm"] = norms if loss.counts is None else norms * loss.counts
         if "correct" in wanted:
             found["correct"] = (loss.logits.argmax(1) == loss.labels).float()
         return found
@@ -221,7 +260,9 @@ class Task(tasks.Task):
         target = out / f"{path.stem}_classes.json"
         if target.exists():
             raise DataError(target, "", f"is there already, {path} is not written over it")
-        pixels = torch.from_numpy(inputs.fitted(opened(path), self.input)).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(inputs.fitted(opened(path), self.input, self.fit)).permute(
+            2, 0, 1
+        )[None]
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.input.mean, self.input.std))
         device = next(self.net.parameters()).device
         logits = net(((pixels / 255 - mean) / std).to(device))[0]

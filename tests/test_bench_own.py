@@ -151,7 +151,7 @@ def test_the_batches_are_those_of_train(
     there = work("lr", model=DEMO, batch=4)
     recipe = replace(models.recipes()[DEMO][1], data=str(sets["lr"]), global_batch_size=4)
     launch = Launch(device="cpu", engine="host", threads=1)
-    trainer = Trainer(DEMO, recipe, launch, Run(tmp_path / "run"), None)
+    trainer = Trainer(DEMO, recipe, launch, Run(tmp_path / "run"), None, False)
     wanted = next(iter(trainer.loader)).clone()
     trainer.loader.close()
     ((fields, ids),) = drawn(own, there, "nostall", {"threads": 1}, 1)

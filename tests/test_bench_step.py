@@ -57,7 +57,7 @@ def watched(step: Any, data: Path, tmp_path: Path) -> Callable[[str], Any]:
 def trained(data: Path, folder: Path, steps: int) -> list[float]:
     """Return the losses that train.py itself logs."""
     recipe = replace(models.recipes()[DEMO][1], data=str(data), steps=1_000_000)
-    trainer = Trainer(DEMO, recipe, Launch(**LAUNCH, log_every=1), Run(folder), None)
+    trainer = Trainer(DEMO, recipe, Launch(**LAUNCH, log_every=1), Run(folder), None, False)
     trainer._start()
     losses = []
     for batch in islice(trainer.loader, steps):

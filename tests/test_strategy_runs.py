@@ -207,7 +207,7 @@ def opened(data: Path, folder: Path, kind: type[strategies.Strategy], micro: int
     launch = Launch(device="cpu", threads=1, micro_batch=micro)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strategies, "load", lambda name: kind)
-        return train.Trainer("mlp", recipe, launch, Run(folder), None)
+        return train.Trainer("mlp", recipe, launch, Run(folder), None, False)
 
 
 def test_reseeding_is_torchs() -> None:

@@ -37,6 +37,7 @@ def make(name: str, rows: int = ROWS, batch: int = BATCH, seed: int = 7, **order
     kind = strategies.load(name)
     strategy = kind(Order(rows, batch * kind.candidates, seed, **order))
     strategy.table = {table: np.cos(np.arange(rows)) ** 2 for table in kind.tables}
+    strategy.table |= {column: np.arange(rows) ** 2 % 7 % 3 for column in kind.columns}
     return strategy
 
 

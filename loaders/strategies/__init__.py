@@ -42,13 +42,15 @@ class Chosen(NamedTuple):
 class Strategy:
     """Plain order. Override what differs; options are the annotated arguments of `__init__`.
 
-    batch: G. table: (N,) values of each of `tables`, by row.
+    batch: G. table: (N,) values of each of `tables` and `columns`, by row.
     """
 
     # Scores wanted from the task: "loss", "gradient_norm", "correct".
     needs: ClassVar[tuple[str, ...]] = ()
     # Values of every sample wanted from the set's derived results: "irreducible_loss".
     tables: ClassVar[tuple[str, ...]] = ()
+    # Numbers of every sample wanted from the set's own fields: "label".
+    columns: ClassVar[tuple[str, ...]] = ()
     # Samples decoded and scored for one that is trained on; an option of this name says another.
     candidates: ClassVar[int] = 1
 

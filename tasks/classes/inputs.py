@@ -6,7 +6,7 @@ Legend: N samples, C channels, H W pixels. `wanted` is the network's Input.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from loaders.stages.centre_crop import CentreCrop
 from loaders.stages.resize import Resize
 
 Array = npt.NDArray[Any]
+# How a photograph becomes the network's square: its middle is cut out, or all of it squashed.
+Fit = Literal["crop", "squash"]
 
 
 def labels(dataset: Dataset, name: str, classes: int) -> Array:
@@ -69,25 +71,32 @@ def _times(sides: Sequence[int | None]) -> str:
     return "×".join(map(str, sides))
 
 
-def sizing(field: Field, wanted: Any) -> tuple[Geometric, ...]:
+def sizing(field: Field, wanted: Any, fit: Fit = "crop") -> tuple[Geometric, ...]:
     """Return the stages that bring images to the network's size: shrunk, then their middle."""
     if field.is_uniform or wanted.size is None:
         return ()
     height, width = wanted.size
-    if height != width:
+    if height != width or fit == "squash":
         return (Resize(height=height, width=width, interpolation=wanted.interpolation),)
-    short = Resize(short=height, interpolation=wanted.interpolation)
+    short = Resize(short=_short(wanted), interpolation=wanted.interpolation)
     return short, CentreCrop(height=height, width=width)
 
 
-def fitted(image: Image.Image, wanted: Any) -> Array:
+def _short(wanted: Any) -> int:
+    """Return the short side of which the network's square is the middle: as timm rounds it."""
+    side: int = wanted.size[0]
+    return max(side, int(side / wanted.crop))
+
+
+def fitted(image: Image.Image, wanted: Any, fit: Fit = "crop") -> Array:
     """Return a picture as (H, W, C) uint8 of the network's size, as the stages make it."""
     image = image.convert("L") if wanted.channels == 1 else image
     kinds = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}
     if wanted.size is not None:
         height, width = wanted.size
         whole = np.array([image.height, image.width])
-        onto = (height * whole // whole.min()) if height == width else np.array([height, width])
+        is_cut = height == width and fit == "crop"
+        onto = _short(wanted) * whole // whole.min() if is_cut else np.array([height, width])
         image = image.resize((int(onto[1]), int(onto[0])), kinds[wanted.interpolation])
         top, left = np.rint((onto - (height, width)) / 2).astype(int).tolist()
         image = image.crop((left, top, left + width, top + height))

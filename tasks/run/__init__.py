@@ -126,6 +126,14 @@ class Run:
         """Return the newest checkpoint."""
         return self.steps()[-1] if self.steps() else None
 
+    def judged(self) -> Path | None:
+        """Return the checkpoint that the report judges, as the recipe says: the best, or the last.
+
+        None where there is none yet.
+        """
+        is_best = self.facts()["recipe"].get("weights") == "best"
+        return self.best() if is_best and self.latest() else self.latest()
+
     def best(self) -> Path:
         """Return the best checkpoint, else the newest; DataError where there is none."""
         path = self.checkpoints / "best.pt"

@@ -17,6 +17,14 @@ def before_training(
     dataset: Dataset, loader: Loader, task: Task, recipe: Recipe, launch: Launch
 ) -> list[str]:
     """Return what a user should know; DataError or ValueError for what cannot be right."""
+    if recipe.patience and not recipe.validate_every:
+        raise ValueError("--patience counts validations: give --validate-every too")
+    weights = recipe.task_options.get("class_weights", "none")
+    if recipe.strategy == "balanced" and weights != "none":
+        raise ValueError(
+            "strategy balanced draws rare classes more often, class_weights lets them count more:"
+            " choose one, or they count twice (--strategy random, or --task class_weights=none)"
+        )
     for table in loader.tables.values():
         _refuse_other_labels(dataset, table, task, recipe)
     return list(_notes(dataset, loader, [recipe.val_split, *launch.judged_splits]))

@@ -123,11 +123,11 @@ def write_values(run: Run, dataset: Dataset, judged: Evaluation, kind: str = "va
 
 
 def judge(run: Run, task: Task, net: Net, splits: Sequence[str], **loading: Any) -> None:
-    """Judge the last weights once on further splits; every rank calls it, the first one writes."""
+    """Judge the report's weights on further splits; every rank calls it, the first one writes."""
     found = [evaluate(task, net, split, **loading) for split in splits]
-    latest = run.latest()
-    if found and latest and loading["world"].is_first:
-        write_evaluations(run, task, found, latest)
+    checkpoint = run.judged()
+    if found and checkpoint and loading["world"].is_first:
+        write_evaluations(run, task, found, checkpoint)
 
 
 def write_evaluations(
