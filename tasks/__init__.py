@@ -51,6 +51,14 @@ class Loss:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class Prediction(NamedTuple):
+    """What a network made of one file: the files written, what it says, and that in a line."""
+
+    written: tuple[Path, ...]
+    said: Mapping[str, Any] = {}
+    line: str = ""
+
+
 class Evaluation(NamedTuple):
     """ids, ascending; (N,) values of every metric, a sample each; figures over all of them."""
 
@@ -139,8 +147,11 @@ class Task(ABC):
         """Return figures of the network itself, beside those of samples."""
         return {}
 
-    def predict(self, net: Net, path: Path, out: Path) -> Path:
-        """Apply the network to one file, write the result into a folder and return its path."""
+    def equip(self, run: Path, checkpoint: Path) -> None:  # noqa: B027
+        """Hear whose weights these are, to use what else was found out about them."""
+
+    def predict(self, net: Net, path: Path, out: Path) -> Prediction:
+        """Apply the network to one file and write the result into a folder."""
         raise ValueError(f"task {type(self).__module__} cannot predict single files")
 
     def drawings(self, judged: Evaluation) -> dict[str, Array]:

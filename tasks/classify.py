@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,12 +25,14 @@ import tasks
 from dataprep.manifest import DataError, atomic
 from loaders import Batch, Dataset
 from loaders.stages import Normalise
-from tasks import Evaluation, Feed, Net
+from tasks import Evaluation, Feed, Net, Prediction
 from tasks.classes import augment as ways
-from tasks.classes import inputs, pictures
+from tasks.classes import calibrated, inputs, pictures, verdict
 from tasks.classes.augment import Augment
+from tasks.classes.calibrated import Calibration
 from tasks.classes.noise import noisy
 from tasks.metrics import classification
+from tasks.run import Run
 from tasks.stimuli.overlay import opened
 
 Array = npt.NDArray[Any]
@@ -115,6 +118,8 @@ class Task(tasks.Task):
         if positive and positive not in self.names:
             raise ValueError(f"positive={positive}: no such class: {', '.join(self.names)}")
         self.positive = positive
+        self._run: Run | None = None
+        self._checkpoint: Path | None = None
 
     @cached_property
     def _given(self) -> Tensor:
@@ -255,21 +260,30 @@ class Task(tasks.Task):
             shown[f"sample-{int(batch.id[i])}"] = card
         return shown
 
-    def predict(self, net: Net, path: Path, out: Path) -> Path:
-        """Write `<stem>_classes.json`: the class of a file and the probability of every class."""
-        target = out / f"{path.stem}_classes.json"
-        if target.exists():
-            raise DataError(target, "", f"is there already, {path} is not written over it")
-        pixels = torch.from_numpy(inputs.fitted(opened(path), self.input, self.fit)).permute(
-            2, 0, 1
-        )[None]
+    def equip(self, run: Path, checkpoint: Path) -> None:
+        """Hear whose weights these are: a calibration belongs to one checkpoint."""
+        self._run, self._checkpoint = Run(run), checkpoint
+
+    @cached_property
+    def _calibration(self) -> Calibration | None:
+        return calibrated.load(self._run, self._checkpoint) if self._run else None
+
+    def predict(self, net: Net, path: Path, out: Path) -> Prediction:
+        """Write `<stem>_classes.json`, the verdict, and `<stem>_heat.png`, what spoke for it."""
+        target, picture = (out / f"{path.stem}_{end}" for end in ("classes.json", "heat.png"))
+        if there := [one for one in (target, picture) if one.exists()]:
+            raise DataError(there[0], "", f"is there already, {path} is not written over it")
+        pixels = inputs.fitted(opened(path), self.input, self.fit)
+        shares = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.input.mean, self.input.std))
-        device = next(self.net.parameters()).device
-        logits = net(((pixels / 255 - mean) / std).to(device))[0]
-        probabilities = logits.double().softmax(0).tolist()
-        best = int(np.argmax(probabilities))
-        said = {"file": str(path), "class": self.names[best], "probability": probabilities[best]}
-        said["probabilities"] = dict(zip(self.names, probabilities, strict=True))
+        image = ((shares - mean) / std).to(next(self.net.parameters()).device)
+        logits = net(image)[0].double().cpu().numpy()
+        said = verdict.verdict(logits, self.names, self._calibration)
+        written = [target]
+        if hasattr(self.net, "heat_layer"):
+            heat = verdict.drawn(self.net, image, pixels, int(logits.argmax()))
+            Image.fromarray(heat).save(picture)
+            written.append(picture)
         with atomic(target) as temporary:
-            temporary.write_text(json.dumps(said, indent=1) + "\n")
-        return target
+            temporary.write_text(json.dumps({"file": str(path), **said}, indent=1) + "\n")
+        return Prediction(tuple(written), said, verdict.line(said))

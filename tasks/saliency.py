@@ -26,7 +26,7 @@ import tasks
 from dataprep.manifest import DataError
 from loaders import Batch, Dataset
 from loaders.stages import Normalise, Stage
-from tasks import Feed, Loss, Net
+from tasks import Feed, Loss, Net, Prediction
 from tasks.metrics.centre import UNIFORM_SHARE, CentreBias
 from tasks.metrics.density import fixation_map
 from tasks.stimuli import overlay
@@ -203,7 +203,7 @@ class Task(tasks.Task):
             figures[f"{name}_entropy_share"] = entropy / bound
         return figures | {"entropy_gain_possible": bound / figures["bias_entropy_nats"] - 1}
 
-    def predict(self, net: Net, path: Path, out: Path) -> Path:
+    def predict(self, net: Net, path: Path, out: Path) -> Prediction:
         """Write an overlay, and beside it the log density (H, W) of the file's own size as .npy."""
         image = overlay.opened(path)
         height, width = self.size.of(image.height, image.width)
@@ -212,7 +212,7 @@ class Task(tasks.Task):
         device = next(self.net.parameters()).device
         log_density = net(self._normalised(pixels.to(device)))[0].float()
         whole = overlay.resized(log_density, image.height, image.width)
-        return overlay.save(path, out, np.asarray(image), whole)
+        return Prediction((overlay.save(path, out, np.asarray(image), whole),))
 
     def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return stimulus | fixations | blurred fixations | prediction of the first images."""

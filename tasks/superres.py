@@ -24,7 +24,7 @@ from loaders import Batch, Dataset
 from loaders.stages import Normalise, Stage
 from loaders.stages.crop import Crop
 from loaders.stages.dihedral import Dihedral
-from tasks import Feed, Loss, Net
+from tasks import Feed, Loss, Net, Prediction
 from tasks.metrics.image import psnr, ssim, to_uint8
 
 Array = npt.NDArray[Any]
@@ -136,7 +136,7 @@ class Task(tasks.Task):
         )
         return lr * std + mean
 
-    def predict(self, net: Net, path: Path, out: Path) -> Path:
+    def predict(self, net: Net, path: Path, out: Path) -> Prediction:
         """Enlarge one picture; grey stays grey, transparency is enlarged by bicubic."""
         image = _opened(path)
         alpha = image.getchannel("A") if "A" in image.getbands() else None
@@ -152,7 +152,7 @@ class Task(tasks.Task):
         if target.exists():
             raise DataError(target, "", f"is there already, {path} is not written over it")
         sr.save(target)
-        return target
+        return Prediction((target,))
 
     def panels(self, net: Net, batch: Batch) -> dict[str, Array]:
         """Return LR nearest | bicubic | SR | HR, side by side, the middle of each image."""

@@ -102,7 +102,7 @@ def test_photographs_are_judged_as_they_are_predicted(tmp_path: Path) -> None:
         name = task.names[int(judged.values["label"][i])]
         path = tmp_path / "raw" / "val" / name / f"{name}.png"
         with torch.no_grad():
-            said = json.loads(Task(None, net).predict(net, path, tmp_path).read_text())
+            said = Task(None, net).predict(net, path, tmp_path).said
         own = said["probabilities"][str(int(dataset.values("label")[sample]))]
         assert -np.log(own) == pytest.approx(judged.values["loss"][i], abs=2e-3)
 

@@ -388,7 +388,7 @@ def test_prediction_has_the_size_of_its_file(tmp_path: Path, size: tuple[int, in
     Image.fromarray(picture).save(file, exif=exif)
     task = task_of(None)
     with torch.no_grad():
-        path = task.predict(task.net, file, tmp_path)
+        (path,) = task.predict(task.net, file, tmp_path).written
         with Image.open(path) as drawn:
             assert drawn.size == (height, width)
         log_density = np.load(path.with_suffix(".npy"))

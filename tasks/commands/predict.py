@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 import torch
 
 from dataprep import flags
+from tasks import Prediction
 from tasks.commands import device_option, memory_explained, task_option, tile_option
 from tasks.run import Run
 from tasks.run.restore import restore
@@ -17,6 +19,7 @@ from tasks.run.restore import restore
 @click.argument("run", type=Path)
 @click.argument("images", nargs=-1, required=True, type=Path)
 @click.option("--out", default=Path("predictions"), type=Path, help="folder for the results")
+@click.option("--json", "as_json", is_flag=True, help="print a JSON object a line, one an image")
 @click.option("--checkpoint", type=Path, help="[default: the run's best]")
 @tile_option
 @task_option
@@ -25,6 +28,7 @@ def command(
     run: Path,
     images: tuple[Path, ...],
     out: Path,
+    as_json: bool,
     checkpoint: Path | None,
     tile: int,
     task_options: tuple[str, ...],
@@ -32,13 +36,28 @@ def command(
 ) -> None:
     """Apply RUN to image files of any size, grey and transparent ones too.
 
+    A classifier says the class and how sure it is: calibrated, and with the decision at the
+    operating points, once `python -m tasks calibrate RUN` was done; it draws what it went by.
+
     \b
     python -m tasks predict runs/shufflemixer photo.png --out enlarged
     python -m tasks predict runs/saliency photo.jpg --out maps
+    python -m tasks predict runs/resnet50 lesion.jpg --json
     """
     options = flags.pairs(task_options) | ({"tile": tile} if tile else {})
     task, net = restore(Run(run), checkpoint, device, **options)
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), memory_explained():
         for path in images:
-            print(task.predict(net, path, out))
+            made = task.predict(net, path, out)
+            print(_json(path, made) if as_json else _text(path, made))
+
+
+def _json(path: Path, made: Prediction) -> str:
+    written = [str(one) for one in made.written]
+    return json.dumps({"file": str(path), **made.said, "written": written})
+
+
+def _text(path: Path, made: Prediction) -> str:
+    files = "\n".join(map(str, made.written))
+    return f"{path}: {made.line}\n{files}" if made.line else files

@@ -52,11 +52,13 @@ def restore(
     facts = run.facts()
     recipe = Recipe(**facts["recipe"])
     net = models.build(facts["family"], blank=True, **recipe.net)
-    models.initialise(net, load_checkpoint(checkpoint or run.best()))
+    weights = checkpoint or run.best()
+    models.initialise(net, load_checkpoint(weights))
     kind = tasks.load(recipe.task)
     options = {**recipe.task_options, **flags.typed(task_options, kind)}
     classes, own_label = facts.get("classes") or [], options.get("label", "label") == "label"
     if dataset is None and own_label and len(classes) == getattr(net, "classes", -1):
         options.setdefault("names", tuple(classes))
     task = kind(dataset, net, **options)
+    task.equip(run.folder, weights)
     return task, net.to(device).eval()
