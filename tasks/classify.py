@@ -27,7 +27,7 @@ from loaders import Batch, Dataset
 from loaders.stages import Normalise
 from tasks import Evaluation, Feed, Net, Prediction
 from tasks.classes import augment as ways
-from tasks.classes import calibrated, inputs, pictures, verdict
+from tasks.classes import calibrated, inputs, pictures, verdict, weights
 from tasks.classes.augment import Augment
 from tasks.classes.calibrated import Calibration
 from tasks.classes.noise import noisy
@@ -143,10 +143,9 @@ class Task(tasks.Task):
     def begin(self, split: str) -> None:
         """Count the classes of the training split, where a sample's weight depends on it."""
         if self.class_weights == "balanced":
-            given = self._given[np.asarray(self.dataset.split(split))]
-            counts = torch.bincount(given, minlength=self.classes).double()
-            share = len(given) / ((counts > 0).sum() * counts.clamp(min=1))
-            self._counts = share.float().to(next(self.net.parameters()).device)
+            given = self._given[np.array(self.dataset.split(split))]
+            device = next(self.net.parameters()).device
+            self._counts = weights.balanced(given, self.classes).to(device)
 
     def feed(self, training: bool) -> Feed:
         """Return images of the network's size; photographs of any size are cut to their middle."""
