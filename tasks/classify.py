@@ -272,7 +272,8 @@ class Task(tasks.Task):
         target, picture = (out / f"{path.stem}_{end}" for end in ("classes.json", "heat.png"))
         if there := [one for one in (target, picture) if one.exists()]:
             raise DataError(there[0], "", f"is there already, {path} is not written over it")
-        pixels = inputs.fitted(opened(path), self.input, self.fit)
+        photo = opened(path)
+        pixels = inputs.fitted(photo, self.input, self.fit)
         shares = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.input.mean, self.input.std))
         image = ((shares - mean) / std).to(next(self.net.parameters()).device)
@@ -280,7 +281,9 @@ class Task(tasks.Task):
         said = verdict.verdict(logits, self.names, self._calibration)
         written = [target]
         if hasattr(self.net, "heat_layer"):
-            heat = verdict.drawn(self.net, image, pixels, int(logits.argmax()))
+            box = inputs.seen(photo, self.input, self.fit)
+            shown = np.asarray(photo.convert("RGB"))
+            heat = verdict.drawn(self.net, image, shown, box, int(logits.argmax()))
             Image.fromarray(heat).save(picture)
             written.append(picture)
         with atomic(target) as temporary:

@@ -88,16 +88,32 @@ def _short(wanted: Any) -> int:
     return max(side, int(side / wanted.crop))
 
 
+def seen(image: Image.Image, wanted: Any, fit: Fit = "crop") -> tuple[int, int, int, int]:
+    """Return the box (y, x, h, w) of a picture that `fitted` shows to the network."""
+    whole = np.array([image.height, image.width])
+    if wanted.size is None:
+        return 0, 0, image.height, image.width
+    onto, offset = _placed(whole, wanted, fit)
+    box = np.concatenate([offset, wanted.size]) * np.tile(whole / onto, 2)
+    top, left, height, width = np.rint(box).astype(int).tolist()
+    return top, left, min(height, image.height - top), min(width, image.width - left)
+
+
+def _placed(whole: Array, wanted: Any, fit: Fit) -> tuple[Array, Array]:
+    """Return the size (2,) that a picture is brought to, and where in it the network's lies."""
+    size = np.array(wanted.size)
+    is_cut = size[0] == size[1] and fit == "crop"
+    onto = _short(wanted) * whole // whole.min() if is_cut else size
+    return onto, np.rint((onto - size) / 2).astype(int)
+
+
 def fitted(image: Image.Image, wanted: Any, fit: Fit = "crop") -> Array:
     """Return a picture as (H, W, C) uint8 of the network's size, as the stages make it."""
     image = image.convert("L") if wanted.channels == 1 else image
     kinds = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}
     if wanted.size is not None:
-        height, width = wanted.size
-        whole = np.array([image.height, image.width])
-        is_cut = height == width and fit == "crop"
-        onto = _short(wanted) * whole // whole.min() if is_cut else np.array([height, width])
+        onto, offset = _placed(np.array([image.height, image.width]), wanted, fit)
         image = image.resize((int(onto[1]), int(onto[0])), kinds[wanted.interpolation])
-        top, left = np.rint((onto - (height, width)) / 2).astype(int).tolist()
+        (top, left), (height, width) = offset.tolist(), wanted.size
         image = image.crop((left, top, left + width, top + height))
     return np.atleast_3d(np.array(image))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import scipy.special
@@ -39,7 +40,7 @@ def verdict(logits: Array, names: Sequence[str], calibration: Calibration | None
                 "class": point["class"],
                 "probability": (own := float(said[0, point["index"]])),
                 "threshold": point["threshold"],
-                "positive": own >= point["threshold"],
+                "positive": bool(own >= point["threshold"]),
             }
             for name, point in calibration.points.items()
         }
@@ -57,7 +58,20 @@ def line(said: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def drawn(net: torch.nn.Module, image: Tensor, shown: Array, chosen: int) -> Array:
-    """Return a picture (H, W, 3) under the heat of one class. image: (1, 3, H, W), normalised."""
+def drawn(
+    net: torch.nn.Module,
+    image: Tensor,
+    picture: Array,
+    box: tuple[int, int, int, int],
+    chosen: int,
+) -> Array:
+    """Return a picture (H, W, 3) under the heat of one class.
+
+    image: what of it the network sees, (1, 3, h, w) normalised; box: (y, x, h, w) of that in it.
+    """
+    top, left, height, width = box
     with Heat(net) as heat:
-        return overlay(shown, heat.maps(image, [chosen])[0].clip(0))
+        found = heat.maps(image, [chosen])[0].clip(0)
+    whole = np.zeros(picture.shape[:2], np.float32)
+    whole[top : top + height, left : left + width] = cv2.resize(found, (width, height))
+    return overlay(picture, whole)
