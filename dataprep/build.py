@@ -66,7 +66,11 @@ def build(
         if len(todo) < plan.shards:
             say(f"goes on: {plan.shards - len(todo)} of {plan.shards} shards were finished")
         _write(job, plan, todo, workers, show)
-        return _finish(job, plan, workers)
+        manifest = _finish(job, plan, workers)
+        for check in manifest.checks.values():
+            for line in check["says"] if check.get("warns") else []:
+                say(line)
+        return manifest
 
 
 def cores() -> int:

@@ -59,6 +59,7 @@ def finish(folder: Path, source: Base, plan: Plan, records: list[Record], worker
             for name, field in fields.items()
             if field.is_encoded
         },
+        checks=source.checks(folder, plan.entries),
     )
     manifest.save(folder)
     return manifest

@@ -91,6 +91,8 @@ class Manifest:
     plan: fingerprint of source, options and raw listing; the same plan builds the same bytes.
     encoded: encoded field -> source_bytes, stored_bytes, index_bytes (of the rows), transcoded
         (images with restart intervals) and whole (reason -> images stored as they were).
+    checks: what a source has measured on the finished set, by name. Each has lines `says`; where it
+        also has a true `warns`, the build says them too.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Manifest:
     seeds: dict[str, int] = field(default_factory=dict)
     plan: str = ""
     encoded: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 
     @cached_property
@@ -118,8 +121,10 @@ class Manifest:
     def facts(self) -> dict[str, Any]:
         """Return all but the fingerprint, as it is saved."""
         facts = asdict(self)
-        if not self.encoded:  # as it was before there were encoded fields: old sets stay good
-            del facts["encoded"]
+        # Left out where empty, as they were before they existed: old sets stay good.
+        for name in ("encoded", "checks"):
+            if not facts[name]:
+                del facts[name]
         return facts
 
     def save(self, folder: Path) -> None:

@@ -35,6 +35,11 @@ def table(facts: Manifest) -> str:
     rows += [("classes", _classes(facts.classes))] if facts.classes else []
     rows += [("seeds", _pairs(facts.seeds))] if facts.seeds else []
     rows += [("note", f"{count:,} × {note}") for note, count in facts.notes.items()]
+    rows += [
+        (f"check {name}", line)
+        for name, check in facts.checks.items()
+        for line in check.get("says", [])
+    ]
     rows += [("skipped", f"{skip['name']}: {skip['why']}") for skip in facts.skipped[:SKIPS_SHOWN]]
     if len(facts.skipped) > SKIPS_SHOWN:
         rows.append(("skipped", f"… {len(facts.skipped):,} in all (--json lists them)"))

@@ -25,7 +25,7 @@ from torch import Tensor
 from loaders import feed
 from loaders.arrays import Pixels
 from loaders.buffers import Buffers, torch_type
-from loaders.decode import decode, plain_size
+from loaders.decode import decode, decoded, plain_size
 from loaders.engine import Engine, Job, Settings, Stores, by_field, union
 from loaders.program import Drawn, Program, Route
 from loaders.stages import Normalise
@@ -136,10 +136,10 @@ class Dali(Engine):
             return fetched
         # What DALI may take for other pixels than the host engine does is given as pixels.
         try:
-            pixels = decode(fetched, self.scratch)
+            pixels = decoded(tar, fetched, self.scratch)
         except ValueError as error:
             raise tar.bad(int(members.ids[i]), str(error)) from None
-        head = b"P6 %d %d 255\n" % size[::-1]
+        head = b"P%d %d %d 255\n" % (6 if tar.channels == 3 else 5, *size[::-1])
         data = np.concatenate([np.frombuffer(head, np.uint8), pixels.reshape(-1)])
         return fetched._replace(data=data)
 

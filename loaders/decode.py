@@ -30,15 +30,20 @@ def pixels(tar: Tar, members: Members, row: int, scratch: Scratch) -> tuple[Arra
     """
     done = tar.decode(members, row, scratch)
     if done is not None:
-        return _of(tar, done), 0, 0
+        return _only(tar, done), 0, 0
     fetched = tar.fetch(members, row, scratch)
     try:
-        return _of(tar, decode(fetched, scratch)), fetched.top, fetched.left
+        return decoded(tar, fetched, scratch), fetched.top, fetched.left
     except ValueError as error:
         raise tar.bad(int(members.ids[row]), str(error)) from None
 
 
-def _of(tar: Tar, rows: Array) -> Array:
+def decoded(tar: Tar, fetched: Fetched, scratch: Scratch) -> Array:
+    """Return a file's pixels as rows (height, width × C) of its field; ValueError as `decode`."""
+    return _only(tar, decode(fetched, scratch))
+
+
+def _only(tar: Tar, rows: Array) -> Array:
     """Return rows of RGB as rows of the field's channels: of grey files one is all there is."""
     return rows if tar.channels == 3 else np.ascontiguousarray(rows[:, ::3])
 

@@ -131,8 +131,8 @@ def test_wrong_words(root: Path) -> None:
     raw = str(root / "raw")
     assert "No such command 'biuld'" in refused(run(root, "biuld"))
     line = refused(CliRunner().invoke(main, ["build", "div2k"]))
-    there = "cat2000, cifar10, cifar100, cinic10, df2k, digits_csv, fashion_mnist, imagefolder, "
-    there += "images, mit1003, mnist, qmnist, sample, srbench"
+    there = "cat2000, cifar10, cifar100, cinic10, df2k, digits_csv, fashion_mnist, ham10000, "
+    there += "imagefolder, images, mit1003, mnist, qmnist, sample, srbench"
     assert f"no such source: div2k; there are {there}" in line
     assert "Missing option '--raw'" in refused(run(root, "build", "images"))
     choice = refused(run(root, "build", "images", "--raw", raw, "--border", "mirror"))

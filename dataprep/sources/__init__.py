@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar
 
 from dataprep.manifest import Field
@@ -109,6 +110,10 @@ class Base(ABC):
     def remarks(self, entries: Sequence[Entry]) -> list[str]:
         """What a user should know before the build starts, one line each."""
         return []
+
+    def checks(self, folder: Path, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+        """Measure the finished columns and splits in `folder`, for the manifest's `checks`."""
+        return {}
 
     def seeds(self) -> dict[str, int]:
         """Every seed that decides the set, by what it decides."""
