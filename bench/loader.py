@@ -1,14 +1,14 @@
 """How fast do batches come? The loader beside its limits and its peers.
 
-    python bench/loader.py --work w1|w1-short|w1-raw|w2|w3|w4|all [--peers png,npy]
+    python bench/loader.py --work w1|w1-short|w1-raw|w1-whole|w2|w3|w4|all [--peers png,npy]
     python bench/loader.py --work w1 --step-ms 36 [--cold]
     python bench/loader.py --work all --list
 
 w1: JPEG photographs, RandomResizedCrop(224), flip, normalise, batches of 64 (w1-short: short side
-256; w1-raw: as raw pixels). w2: super-resolution pairs, 64×64 LR and 256×256 HR, turned eight ways,
-batches of 16. w3: digits. w4: stimuli with fixations, two sizes, batches of 8. own: a set and a
-recipe of yours. Each contestant runs with the best of several settings, found in short rounds
-before. What is read is made in `--root`, once.
+256; w1-raw: as raw pixels; w1-whole: the whole image, turned, jittered). w2: super-resolution
+pairs, 64×64 LR and 256×256 HR, turned eight ways, batches of 16. w3: digits. w4: stimuli with
+fixations, two sizes, batches of 8. own: a set and a recipe of yours. Each contestant runs with the
+best of several settings, found in short rounds before. What is read is made in `--root`, once.
 """
 
 from __future__ import annotations

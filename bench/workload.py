@@ -24,6 +24,7 @@ NAMES = {
     "w1": ("photos", "native"),
     "w1-short": ("photos", "short"),
     "w1-raw": ("photos", "raw"),
+    "w1-whole": ("photos", "whole"),
     "w2": ("pairs", ""),
     "w3": ("digits", ""),
     "w4": ("stimuli", ""),

@@ -33,7 +33,7 @@ def prepared(root: Path, variant: str) -> Any:
         data=str(sets.built(root, files, variant)),
         files=str(files),
         own=str(files),
-        reference=str(check.reference(root, files, SIZE)),
+        reference=str(check.reference(root, files, SIZE, variant == "whole")),
         variant=variant,
         size=SIZE,
         batch=BATCH,
@@ -47,7 +47,8 @@ def draw(root: Path, variant: str, name: str, setting: dict[str, int]) -> dict[s
     from photos import check, sets
 
     work = prepared(root, variant)
-    contestant = workload.load({"native": "w1", "raw": "w1-raw"}[variant]).contestants[name]
+    names = {one: text for text, (package, one) in workload.NAMES.items() if package == "photos"}
+    contestant = workload.load(names[variant]).contestants[name]
     for form in contestant.forms:
         sets.peer_files(work, form)
         peer = sys.modules[sets.FORMS[form][0]]
@@ -67,5 +68,5 @@ if __name__ == "__main__":
     if job:
         print(json.dumps(draw(folder, **job)))
     else:
-        for variant in ("native", "raw"):
+        for variant in ("native", "raw", "whole"):
             prepared(folder, variant)

@@ -25,8 +25,9 @@ BENCH = Path(__file__).resolve().parents[1] / "bench"
 # Who runs here, of each workload, and the package that must be there.
 WORKLOADS = {
     "w1": ("nostall", "torchvision", "dali-file", "decode"),
-    "w1-short": ("nostall", "decode"),
+    "w1-short": ("nostall", "nostall-decode", "decode"),
     "w1-raw": ("nostall",),
+    "w1-whole": ("nostall", "torchvision", "nostall-decode", "decode"),
     "w2": ("nostall", "npy"),
 }
 # Their own tests run them.
@@ -70,7 +71,7 @@ def found(name: str) -> bool:
     return name not in PEERS or importlib.util.find_spec(PEERS[name]) is not None
 
 
-@pytest.fixture(scope="module", params=["w1", "w1-short", "w1-raw"])
+@pytest.fixture(scope="module", params=["w1", "w1-short", "w1-raw", "w1-whole"])
 def photo_result(request: Any, root: Path) -> dict[str, Any]:
     """The loader beside those peers that are installed, on photographs."""
     peers = [name for name in WORKLOADS[request.param] if found(name)]
@@ -211,7 +212,15 @@ def test_every_contestant_is_listed(name: str, module: Callable[[str], Any]) -> 
 def test_all_means_every_workload_that_needs_no_set_of_the_user(
     module: Callable[[str], Any],
 ) -> None:
-    assert module("suite").names("all") == ["w1", "w1-short", "w1-raw", "w2", "w3", "w4"]
+    assert module("suite").names("all") == [
+        "w1",
+        "w1-short",
+        "w1-raw",
+        "w1-whole",
+        "w2",
+        "w3",
+        "w4",
+    ]
     assert module("suite").names("w2,w1,w2") == ["w2", "w1"]
     unknown = CliRunner().invoke(module("loader").main, ["--work", "w1,w9"])
     assert unknown.exit_code == 2 and "w9" in unknown.output and "own, all" in unknown.output

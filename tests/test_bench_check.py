@@ -94,7 +94,8 @@ def photo_check(module: Callable[[str], Any], tmp_path: Path) -> Any:
     kinds = [images[labels == k] for k in range(len(COLOURS))]
     reference = tmp_path / "reference.json"
     figures = [found.figures(some).tolist() for some in kinds]
-    reference.write_text(json.dumps({"figures": figures, "colours": COLOURS.tolist()}))
+    facts = {"figures": figures, "colours": COLOURS.tolist(), "mean": float(images.mean())}
+    reference.write_text(json.dumps(facts))
     return found.Check(str(reference), batch=24, size=32)
 
 
@@ -111,13 +112,43 @@ def test_labelled_photographs_pass(photo_check: Any) -> None:
         (lambda images, labels: (images.roll(1, 0), labels), "labels do not go"),
         (lambda images, labels: (images.sort(-1)[0], labels), "sharpness"),
         (lambda images, labels: (images[labels.clone()], labels), "only 3 of 24"),
+        (lambda images, labels: (black_corners(images), labels), "corners are"),
     ],
-    ids=["not normalised", "another mean", "mixed up", "smooth", "one a class"],
+    ids=["not normalised", "another mean", "mixed up", "smooth", "one a class", "turned"],
 )
 def test_other_photographs_are_caught(spoil: Any, why: str, photo_check: Any) -> None:
     photo_check(spoil(*photos()))
     with pytest.raises(ValueError, match=why):
         photo_check.result()
+
+
+def black_corners(images: Tensor) -> Tensor:
+    """Return images as if they were turned, or not turned where all others are."""
+    images = images.clone()
+    images[..., :2, :2] = images[..., -2:, -2:] = -2.0
+    return images
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda images, labels: (images, labels), None),
+        (lambda images, labels: (images[labels.clone()], labels), None),
+        (lambda images, labels: (images + 0.5, labels), "pixels are"),
+        (lambda images, labels: (images.roll(1, 0), labels), "labels do not go"),
+    ],
+    ids=["as they are", "again", "another mean", "mixed up"],
+)
+def test_images_that_are_only_decoded_may_come_again(
+    spoil: Any, why: str | None, photo_check: Any, module: Callable[[str], Any], tmp_path: Path
+) -> None:
+    check = module("photos.check").CheckFew(str(tmp_path / "reference.json"), batch=24, size=32)
+    check(spoil(*photos()))
+    if why is None:
+        assert check.result()["samples"] == 24
+        return
+    with pytest.raises(ValueError, match=why):
+        check.result()
 
 
 @pytest.mark.parametrize(

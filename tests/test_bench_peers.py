@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 ImageFolder: Any = pytest.importorskip("torchvision.datasets").ImageFolder
 BENCH = Path(__file__).resolve().parents[1] / "bench"
@@ -45,6 +47,9 @@ PEERS: list[tuple[str, str, dict[str, int], str, bool]] = [
     ("spdl", "native", {"threads": 1, "whole": 1}, "spdl", True),
     ("grain", "native", {"workers": 1, "threads": 1}, "grain", True),
     ("memmap", "raw", {"workers": 0}, "torchvision", True),
+    ("timm", "whole", {"workers": 0, "prefetcher": 0}, "timm", True),
+    ("timm", "whole", {"workers": 1, "prefetcher": 1}, "timm", True),
+    ("dali-file", "whole", {"threads": 1}, "nvidia.dali", False),
 ]
 
 
@@ -90,7 +95,7 @@ def shared() -> set[str]:
 @pytest.mark.parametrize(
     ("name", "variant", "setting", "package", "complete"),
     PEERS,
-    ids=[peer[0] for peer in PEERS],
+    ids=["-".join(map(str, (*peer[:2], *peer[2].values()))) for peer in PEERS],
 )
 def test_a_contestant_does_the_work_and_leaves_nothing(
     name: str,
@@ -126,7 +131,7 @@ def of_each_class(folder: Path) -> Counter[int]:
     return Counter(k for _, k in ImageFolder(str(folder)).samples)
 
 
-@pytest.mark.parametrize("name", ["w1", "w1-short", "w1-raw"])
+@pytest.mark.parametrize("name", ["w1", "w1-short", "w1-raw", "w1-whole"])
 @pytest.mark.parametrize("threads", [1, 2, 6])
 def test_settings_differ(name: str, threads: int, module: Callable[[str], Any]) -> None:
     workload = module("workload").load(name)
@@ -163,6 +168,60 @@ def test_crops_are_drawn_as_torchvision_draws_them(module: Callable[[str], Any])
     drawn = [augment.of_tensor(48)(image) for _ in range(400)]
     span = torch.stack([c[0].max() - c[0].min() for c in drawn]).mean() * augment.STD[0] * 255
     assert abs(float(span) / float(height.mean()) - 1) < 0.08
+
+
+@pytest.mark.parametrize("kind", ["pil", "tensor", "nostall"])
+def test_a_whole_image_is_squashed_flipped_turned_and_jittered(
+    kind: str, module: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Brightness rises to the right in red, downwards in green: both say how an image lies."""
+    y, x = np.mgrid[:90, :120].astype(np.float32)
+    pixels = np.stack([50 + 150 * x / 120, 50 + 150 * y / 90, np.full_like(x, 125)], 2).round()
+    found = turned(kind, pixels.astype(np.uint8), module, tmp_path)
+    assert found.shape == (200, 3, 48, 48)
+    middle = found[:, :, 12:36, 12:36]
+    right = middle[..., 12:].mean((2, 3)) - middle[..., :12].mean((2, 3))
+    down = middle[:, :, 12:].mean((2, 3)) - middle[:, :, :12].mean((2, 3))
+    slope = 150 * 12 / 48  # from half to half, of the whole side: nothing is cut off
+    assert abs(right[:, 0].abs().mean() - slope) < 4 and abs(down[:, 1].abs().mean() - slope) < 4
+    for along in (right[:, 0], down[:, 1]):  # flipped every second time
+        assert 0.35 < (along > 0).float().mean() < 0.65
+    angle = torch.rad2deg(torch.atan(down[:, 0] / right[:, 0]))
+    assert 17 < angle.abs().max() < 21 and abs(angle.abs().mean() - 10) < 2
+    level, spread = middle.mean((1, 2, 3)), right[:, 0].abs() / torch.cos(torch.deg2rad(angle))
+    assert 18 < level.max() - 125 < 45 and 18 < 125 - level.min() < 45
+    assert 1.1 < spread.max() / slope < 1.45 and 0.62 < spread.min() / slope < 0.9
+
+
+def turned(kind: str, pixels: Any, module: Callable[[str], Any], tmp_path: Path) -> torch.Tensor:
+    """Return what one way makes of an image (H, W, 3), 200 times, as grey levels."""
+    work, whole = module("photos.work"), module("photos.whole")
+    if kind == "nostall":
+        found = by_loader(work, pixels, module, tmp_path)
+    else:
+        torch.manual_seed(0)
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+        image = Image.fromarray(pixels) if kind == "pil" else tensor
+        change = whole.of_pil(48) if kind == "pil" else whole.of_tensor(48)
+        found = torch.stack([change(image) for _ in range(200)])
+    mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (work.MEAN, work.STD))
+    return 255 * (found * std + mean)
+
+
+def by_loader(
+    work: ModuleType, pixels: Any, module: Callable[[str], Any], tmp_path: Path
+) -> torch.Tensor:
+    """Return 200 samples of a set that holds this image 20 times."""
+    sets = module("photos.sets")
+    for i in range(20):
+        path = tmp_path / "files" / "train" / f"{i % 2}" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, quality=100, subsampling=0)
+    data = sets.built(tmp_path, tmp_path / "files", "whole")
+    asked = work.Work(root="", data=str(data), variant="whole", size=48, batch=20)
+    batches = module("photos.ours").batches(asked, {"threads": 1}, "host")
+    with closing(batches):
+        return torch.cat([next(batches)[0].clone() for _ in range(10)])
 
 
 def stored(folder: Path) -> dict[str, tuple[bytes, int]]:

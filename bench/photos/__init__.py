@@ -1,4 +1,4 @@
-"""W1: JPEG photographs, RandomResizedCrop, flip, normalise to float32, batches of 64."""
+"""W1: JPEG photographs, cropped or whole, augmented, normalised to float32, batches of 64."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from workload import Against, Check, Origin, Workload
 
 from dataprep.manifest import DataError
 from photos.contestants import CONTESTANTS
-from photos.work import Work
+from photos.work import FEW, Work
 
 
 class Photos(Workload):
-    """Photographs of one folder: as files, and as a set of one of three variants."""
+    """Photographs of one folder: as files, and as a set of one of four variants."""
 
     kind = Work
     unit = "image"
@@ -43,8 +43,8 @@ class Photos(Workload):
             size = corpus.QUICK if origin.quick else corpus.Photographs()
             files = corpus.photographs(root, size)
         data = sets.built(root, files, self.variant)
-        own = files if self.variant == "native" else sets.small(root, files)
-        reference = check.reference(root, own, work.size)
+        own = files if self.variant in sets.AS_THEY_CAME else sets.small(root, files)
+        reference = check.reference(root, own, work.size, self.variant == "whole")
         work = replace(
             work,
             variant=self.variant,
@@ -72,6 +72,8 @@ class Photos(Workload):
 
         if name == "decode":
             return check.decoded(work.reference)
+        if name == "nostall-decode":
+            return check.CheckFew(work.reference, work.batch, FEW)
         return check.Check(work.reference, work.batch, work.size)
 
     def facts(self, work: Work) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who runs in w1, w1-short and w1-raw. `reads`: the attribute of the work that names the folder.
+"""Who runs in w1, w1-short, w1-raw, w1-whole. `reads`: the work's attribute that names the folder.
 
 To add one, write a function (work, setting) -> endless generator of (images, labels) into a
 file of its own, and name it in the tables of those variants in which it makes sense. Peers read
@@ -66,7 +66,7 @@ PEERS = {
     ),
     "timm": Contestant(
         "timm's create_loader: ImageFolder, PIL, its transforms",
-        late("photos.timm_peer", "batches"),
+        late("photos.timm_peer", "batches", "own"),
         prefetchers,
         needs=("timm",),
         reads="own",
@@ -145,11 +145,23 @@ MEMMAP = Contestant(
     needs=("torchvision",),
     reads="data",
 )
+TIMM_NATIVE = Contestant(
+    "timm's create_loader on the photographs as they came",
+    late("photos.timm_peer", "batches", "files"),
+    prefetchers,
+    needs=("timm",),
+    reads="files",
+)
 DECODE = Contestant(
     "limit: libjpeg-turbo decodes the whole files from memory, no resize, no batch",
     late("photos.limits", "decode"),
     needs=("simplejpeg",),
     reads="own",
+)
+OWN_DECODE = Contestant(
+    "limit: the Loader reads and decodes the same pixels and keeps 8×8 of them",
+    late("photos.ours", "batches", "host", True),
+    reads="data",
 )
 CEILING = Contestant(
     "limit: the kernel of resize and normalise on images decoded before",
@@ -157,6 +169,7 @@ CEILING = Contestant(
     needs=("simplejpeg",),
     reads="own",
 )
+LIMITS = {"decode": DECODE, "nostall-decode": OWN_DECODE, "ceiling": CEILING}
 
 
 def _ffcv(summary: str, form: str) -> Contestant:
@@ -165,19 +178,24 @@ def _ffcv(summary: str, form: str) -> Contestant:
 
 
 def _table(peers: dict[str, Contestant], ffcv: Contestant, *limits: str) -> dict[str, Contestant]:
-    every = {"decode": DECODE, "ceiling": CEILING}
-    shown = {name: every[name] for name in limits}
+    shown = {name: LIMITS[name] for name in limits}
     return OURS | {"torchvision": TORCHVISION} | peers | {"ffcv": ffcv} | shown
 
 
 CONTESTANTS: dict[str, dict[str, Contestant]] = {
-    "native": _table(
-        PEERS, _ffcv("FFCV, JPEG encoded again (quality 90)", "ffcv-jpg"), "decode", "ceiling"
-    ),
+    "native": _table(PEERS, _ffcv("FFCV, JPEG encoded again (quality 90)", "ffcv-jpg"), *LIMITS),
     "short": _table(
-        PEERS, _ffcv("FFCV, longer side 256, half of it raw", "ffcv-256"), "decode", "ceiling"
+        PEERS | {"timm-native": TIMM_NATIVE},
+        _ffcv("FFCV, longer side 256, half of it raw", "ffcv-256"),
+        *LIMITS,
     ),
     "raw": _table(
-        {"memmap": MEMMAP}, _ffcv("FFCV, longer side 256, raw", "ffcv-256raw"), "ceiling"
+        {"memmap": MEMMAP, "timm-native": TIMM_NATIVE},
+        _ffcv("FFCV, longer side 256, raw", "ffcv-256raw"),
+        "ceiling",
     ),
+    "whole": OURS
+    | {"torchvision": TORCHVISION}
+    | {name: PEERS[name] for name in ("torchvision-v2", "timm", "dali-file")}
+    | {name: LIMITS[name] for name in ("decode", "nostall-decode")},
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 from workload import Setting
 
 from photos.corpus import SPLIT, shards
-from photos.work import AREA, MEAN, RATIO, STD, Work
+from photos.work import AREA, JITTER, MEAN, RATIO, STD, TURN, Work
 
 Labelled = Generator[tuple[Tensor, Tensor], None, None]
 # Samples between which a reader's shuffle chooses.
@@ -57,6 +57,7 @@ def _run(work: Work, setting: Setting, read: Any) -> Generator[tuple[Tensor, Any
     gpu = work.device == "cuda"
     pipeline = _graph(
         read,
+        _whole if work.variant == "whole" else _crop,
         work.size,
         "mixed" if gpu else "cpu",
         batch_size=work.batch,
@@ -71,18 +72,10 @@ def _run(work: Work, setting: Setting, read: Any) -> Generator[tuple[Tensor, Any
 
 
 @pipeline_def  # type: ignore[untyped-decorator]
-def _graph(read: Any, size: int, decoder: str) -> Any:
+def _graph(read: Any, make: Any, size: int, decoder: str) -> Any:
     encoded, labels = read()
-    images = fn.decoders.image_random_crop(
-        encoded,
-        device=decoder,
-        output_type=types.RGB,
-        random_area=AREA,
-        random_aspect_ratio=RATIO,
-    )
-    images = fn.resize(images, size=(size, size), interp_type=types.INTERP_LINEAR, antialias=True)
     images = fn.crop_mirror_normalize(
-        images,
+        make(encoded, size, decoder),
         dtype=types.FLOAT,
         output_layout="CHW",
         mean=[255 * value for value in MEAN],
@@ -90,3 +83,27 @@ def _graph(read: Any, size: int, decoder: str) -> Any:
         mirror=fn.random.coin_flip(),
     )
     return images, labels
+
+
+def _crop(encoded: Any, size: int, decoder: str) -> Any:
+    images = fn.decoders.image_random_crop(
+        encoded,
+        device=decoder,
+        output_type=types.RGB,
+        random_area=AREA,
+        random_aspect_ratio=RATIO,
+    )
+    return _resized(images, size)
+
+
+def _whole(encoded: Any, size: int, decoder: str) -> Any:
+    images = _resized(fn.decoders.image(encoded, device=decoder, output_type=types.RGB), size)
+    images = fn.flip(images, horizontal=0, vertical=fn.random.coin_flip())
+    angle = fn.random.uniform(range=(-TURN, TURN))
+    images = fn.rotate(images, angle=angle, fill_value=0, keep_size=True)
+    brightness, contrast = (fn.random.uniform(range=(1 - JITTER, 1 + JITTER)) for _ in range(2))
+    return fn.brightness_contrast(images, brightness=brightness, contrast=contrast)
+
+
+def _resized(images: Any, size: int) -> Any:
+    return fn.resize(images, size=(size, size), interp_type=types.INTERP_LINEAR, antialias=True)

@@ -19,9 +19,11 @@ SHORT = 256
 FEW = 1000
 OPTIONS: dict[str, dict[str, Any]] = {
     "native": {},
+    "whole": {},
     "short": {"resize_short": SHORT, "quality": 90},
     "raw": {"resize_short": SHORT, "raw_pixels": True},
 }
+AS_THEY_CAME = ("native", "whole")
 # A peer's form of the photographs: the module that writes it, and of which attribute of the work.
 FORMS = {
     "ffcv-jpg": ("photos.ffcv_peer", "files"),
@@ -34,7 +36,9 @@ FORMS = {
 
 def built(root: Path, files: Path, variant: str) -> Path:
     """Return the set of one variant."""
-    folder = root / f"set-{files.name}-{variant}"
+    # One set for all that take the photographs as they came.
+    name = "native" if variant in AS_THEY_CAME else variant
+    folder = root / f"set-{files.name}-{name}"
     workers = 1 if len(each(files)) < FEW else None  # starting more would take longer
     build_anew(imagefolder.Source(**OPTIONS[variant]), files, folder, workers)
     return folder

@@ -6,6 +6,7 @@ Kinder than a recipe in one point: the sampler never ends, so that workers are n
 from __future__ import annotations
 
 from collections.abc import Generator
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, io
 from workload import Setting
 
-from photos import augment
+from photos import augment, whole
 from photos.corpus import SPLIT
 from photos.work import Work
 
@@ -25,14 +26,21 @@ Labelled = Generator[tuple[Tensor, Tensor], None, None]
 def pil(work: Work, setting: Setting, folder: str) -> Labelled:
     """Yield from ImageFolder with PIL; `folder`: attribute of the work."""
     where = f"{getattr(work, folder)}/{SPLIT}"
-    return batches(datasets.ImageFolder(where, augment.of_pil(work.size)), work, setting)
+    change = recipe(work).of_pil(work.size)
+    return batches(datasets.ImageFolder(where, change), work, setting)
 
 
 def tensors(work: Work, setting: Setting, folder: str) -> Labelled:
     """Yield from decode_jpeg and transforms v2: geometry on uint8, then float."""
     where = f"{getattr(work, folder)}/{SPLIT}"
-    photographs = datasets.ImageFolder(where, augment.of_tensor(work.size), loader=decoded)
+    change = recipe(work).of_tensor(work.size)
+    photographs = datasets.ImageFolder(where, change, loader=decoded)
     return batches(photographs, work, setting)
+
+
+def recipe(work: Work) -> ModuleType:
+    """Return where the transforms of the work's variant are."""
+    return whole if work.variant == "whole" else augment
 
 
 def decoded(path: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""The work of bench/loader.py --work w1, w1-short and w1-raw."""
+"""The work of bench/loader.py --work w1, w1-short, w1-raw and w1-whole."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ import workload
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # RandomResizedCrop's defaults: share of the area, width over height.
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+# The whole image: turned by so many degrees at most, brightness and contrast by 1 ± so much.
+TURN, JITTER = 20.0, 0.2
+# The side of what is left of an output where only decoding counts.
+FEW = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work(workload.Work):
     """RandomResizedCrop(size), horizontal flip, normalise to float32.
+
+    Variant "whole": the whole image resized to a square, both flips, a turn, brightness, contrast.
 
     files: folder `train/<class>/*.jpg` of the photographs as they came. own: the same kind of
         folder with the images of the set, where the set holds smaller ones. reference: figures
