@@ -129,13 +129,13 @@ class Trainer:
             if self.step % self.launch.log_every == 0 or self.progress == 1:
                 self._log(batch, window.close())
             self.tally.seconds += time.perf_counter() - began
-            every = self.recipe.validate_every
+            epochs = batch.epoch + (batch.step + 1) / batch.steps
             with window.paused():
                 if epoch := self.tally.end_epoch(batch, self.loader):
                     self.log.epoch(batch.epoch, self.step, epoch)
                 if self.stop or self.progress == 1:
                     continue
-                if every and self.step % every == 0:
+                if self.recipe.validates(self.step, epochs):
                     self.validate()
                 elif self.step % self.launch.checkpoint_every == 0:
                     self.save()

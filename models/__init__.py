@@ -76,6 +76,7 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"] = knob("fp32", "autocast precision")
     channels_last: bool = knob(False, "NHWC memory format")
     validate_every: int = knob(0, "steps between validations; 0: at the end only")
+    validate_epochs: int = knob(0, "epochs between validations, beside --validate-every; 0: off")
     best: str = knob("", "metric that names the best checkpoint  [default: the task's]")
     patience: int = knob(0, "validations without a better one, then training ends; 0: off")
     weights: Literal["last", "best"] = knob("last", "which weights the report judges")
@@ -93,6 +94,11 @@ class Recipe:
         By epochs where the recipe counts them: a strategy that shortens them shortens no schedule.
         """
         return steps / self.steps if self.steps else epochs / self.epochs
+
+    def validates(self, steps: int, epochs: float) -> bool:
+        """Return whether a validation is due after so many steps and epochs."""
+        done = ((steps, self.validate_every), (epochs, self.validate_epochs))
+        return any(every and count % every == 0 for count, every in done)
 
     def learning_rate(self, progress: float) -> float:
         """Return the learning rate at a share of the run, 0 to 1."""

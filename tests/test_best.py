@@ -117,6 +117,13 @@ def test_mistakes_are_one_line(folder: Path, arguments: list[str], why: str) -> 
     assert why in result.output and result.output.count("\n") == 1
 
 
+def test_validations_go_by_epochs_too(folder: Path) -> None:
+    """240 samples in batches of 64: four steps an epoch."""
+    arguments = ("--name", "epochs", "--validate-every", "0", "--validate-epochs", "2")
+    assert trained(folder, *arguments, "--steps", "21").exit_code == 0
+    assert sorted(validations(Run(folder / "runs" / "epochs"))) == [8, 16, 21]
+
+
 def test_smaller_losses_are_better() -> None:
     best = Best(Task, "loss", 2)  # type: ignore[arg-type]  # its ranks are the class's
     taken = [best.take({"loss": value}) for value in (0.5, float("nan"), 0.4, 0.4, 0.6)]

@@ -17,8 +17,8 @@ def before_training(
     dataset: Dataset, loader: Loader, task: Task, recipe: Recipe, launch: Launch
 ) -> list[str]:
     """Return what a user should know; DataError or ValueError for what cannot be right."""
-    if recipe.patience and not recipe.validate_every:
-        raise ValueError("--patience counts validations: give --validate-every too")
+    if recipe.patience and not (recipe.validate_every or recipe.validate_epochs):
+        raise ValueError("--patience counts validations: give --validate-epochs 1 too")
     weights = recipe.task_options.get("class_weights", "none")
     if recipe.strategy == "balanced" and weights != "none":
         raise ValueError(
