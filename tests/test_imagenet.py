@@ -79,6 +79,7 @@ def test_files_that_do_not_do(classifier: nn.Module, tmp_path: Path) -> None:
     first = next(iter(state))
     short = {k: v for k, v in state.items() if not k.startswith("layer3")}
     bent = state | {first: torch.zeros(1, 2)}
+    more = state | {"layer5.weight": torch.zeros(2)}  # as of a deeper network of the family
     other = timm.create_model("test_vit").state_dict()
     torch.save({"state_dict": Runs(tmp_path / "ran")}, tmp_path / "code.pth")
     (tmp_path / "old.pth").write_bytes(pickle.dumps(Runs(tmp_path / "ran")))
@@ -92,6 +93,7 @@ def test_files_that_do_not_do(classifier: nn.Module, tmp_path: Path) -> None:
         write(short, tmp_path / "short.pth", ""): r"test_resnet: layer3\.\S+ is missing",
         write(bent, tmp_path / "bent.pth", ""): rf"{first} is \(1, 2\), not \(",
         write(other, tmp_path / "other.pth", ""): f"{first} is missing",
+        write(more, tmp_path / "more.pth", ""): r"which has no layer5\.weight",
         **{
             str(tmp_path / name): "not plain weights"
             for name in ("code.pth", "old.pth", "text.pth", "cut.safetensors", "list.pth")
