@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,14 @@ def _command(kind: studies.Kind) -> click.Command:
     @click.option("--nproc", default=0, help="processes a run trains on; 0: one a GPU, else one")
     @click.option("--jobs", default=1, type=click.IntRange(1), help="commands at a time")
     @click.option("--data-root", help="where built sets lie  [default: $NOSTALL_DATA, else ./data]")
+    @click.option(
+        "--notify",
+        multiple=True,
+        metavar="URL",
+        envvar="NOSTALL_NOTIFY",
+        help="tell by Apprise how it went: mailto://…, slack://…, json://…; repeatable"
+        "  [default: $NOSTALL_NOTIFY]",
+    )
     @click.option("--dry-run", is_flag=True, help="print the commands that are left to run")
     @click.option(
         "--report-only", is_flag=True, help="run nothing, write a report of what is there"
@@ -137,8 +146,7 @@ def _conduct(kind: studies.Kind, given: dict[str, Any]) -> int:
         ranks=_ranks(given["nproc"], given["device"]),
         launch={key: value for key, value in launch.items() if value not in (None, ())},
     )
-    names = ("seeds", "runs", "variants", "evaluations", "out", "jobs", "dry_run", "report_only")
-    choice = Choice(**{name: given[name] for name in names})
+    choice = Choice(**{field.name: given[field.name] for field in dataclasses.fields(Choice)})
     typed = {name: given[name] for name in vars(kind.options())}
     return Conduct(kind.name, typed, choice, execution).run()
 

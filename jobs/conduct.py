@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 import click
 
 from dataprep import flags
-from jobs import plan, report, results, settings, studies, summary
+from dataprep.manifest import DataError
+from dataprep.progress import clock
+from jobs import again, notify, plan, report, results, studies, summary
 from jobs.plan import Plan
 from jobs.report import Report
 from jobs.runner import Runner
@@ -33,13 +37,14 @@ class Choice:
     jobs: int = 1
     dry_run: bool = False
     report_only: bool = False
+    notify: Sequence[str] = ()
 
 
 class Conduct:
     """One study in one folder."""
 
     def __init__(self, name: str, typed: Mapping[str, Any], choice: Choice, execution: Execution):
-        self.name, self.choice = name, choice
+        self.name, self.choice, self.notice = name, choice, notify.Notice(choice.notify)
         self.folder = execution.runs / name
         self.out = choice.out or self.folder
         self.kind = studies.load(name)
@@ -148,10 +153,18 @@ class Conduct:
         return found
 
     def run(self) -> int:
-        """Do what was asked; returns the exit status."""
-        members = self.members(self.study, self.plan.seeds)
+        """Do what was asked and tell who wants to know; returns the exit status."""
         if self.choice.dry_run:
-            return self._dry(members)
+            return self._dry(self.members(self.study, self.plan.seeds))
+        began = time.monotonic()
+        try:
+            return self._done(began)
+        except (DataError, ValueError, OSError) as error:
+            self._tell("failed", "failure", [" ".join(str(error).split())], began)
+            raise
+
+    def _done(self, began: float) -> int:
+        members = self.members(self.study, self.plan.seeds)
         failed: dict[str, str] = {}
         if self.choice.report_only and not plan.recorded(self.folder):
             if not any(member.is_ready and member.run.exists for member in members):
@@ -163,8 +176,20 @@ class Conduct:
             runner = self._run(members)
             failed = runner.failed
             if runner.stop:
+                told = ["The same command goes on.", *notify.named(failed)]
+                self._tell("told to stop", "warning", told, began)
                 return 128 + runner.stop.signal
-        return self._report(failed)
+        written = self._report(failed)
+        code = show(written, self.out, failed)
+        said = notify.named(failed) or [f"missing: {line}" for line in written.missing]
+        how = "finished" if not said else "failed" if failed else "finished, not complete"
+        self._tell(how, "success" if not said else "failure" if failed else "warning", said, began)
+        return code
+
+    def _tell(self, how: str, kind: notify.Kind, lines: Sequence[str], began: float) -> None:
+        """Tell who wants to know how it went."""
+        spent, where = clock(time.monotonic() - began), f"{socket.gethostname()}:{self.out}"
+        self.notice.send(f"study {self.name}: {how}", [*lines, f"{spent} · {where}"], kind)
 
     def _run(self, members: Sequence[Member]) -> Runner:
         with plan.locked(self.folder) as held:
@@ -197,7 +222,7 @@ class Conduct:
                 click.echo(("# done: " if work.label in done else "") + shlex.join(work.command()))
         return 0
 
-    def _report(self, failed: Mapping[str, str]) -> int:
+    def _report(self, failed: Mapping[str, str]) -> Report:
         shown = self._of_whole()
         members = self.members(shown, self.whole_plan.seeds)
         for member in members:
@@ -205,8 +230,7 @@ class Conduct:
                 member.check(needs_data=False)
         found = results.read(shown, members, self._command(shown))
         lacking = self._missing(list(works(shown, members)), failed)
-        written = report.write(self.out, self.whole_plan, found, lacking)
-        return show(written, self.out, failed)
+        return report.write(self.out, self.whole_plan, found, lacking)
 
     def _of_whole(self) -> Study:
         """Return the study that is reported: what earlier calls asked for is in it."""
@@ -225,29 +249,9 @@ class Conduct:
 
     def _command(self, shown: Study) -> str:
         """Return the command that makes the whole study again, in another folder."""
-        seeds = ",".join(map(str, self.whole_plan.seeds))
-        parts = ["python", "-m", "jobs", "study", self.name, *self._option_arguments()]
-        parts += ["--seeds", seeds]
-        if self.choice.variants:
-            parts += ["--variants", ",".join(variant.name for variant in shown.variants)]
-        for key, value in self.execution.overrides.items():
-            parts += ["--set", f"{key}={value}"]
-        if self.choice.evaluations:
-            for one in shown.evaluations:
-                parts += ["--evaluate", f"{one.data}:{','.join(one.splits)}"]
-        parts += ["--nproc", str(self.execution.ranks), *self.execution.rooted()]
-        return shlex.join([*parts, *settings.launch_arguments(self.execution.launch)])
-
-    def _option_arguments(self) -> list[str]:
-        found = []
-        for key, value in self.whole_plan.options.items():
-            flag = "--" + key.replace("_", "-")
-            if isinstance(value, bool):
-                found.append(flag if value else f"--no-{flag[2:]}")
-            else:
-                text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-                found += [flag, text]
-        return found
+        variants = shown.variants if self.choice.variants else None
+        evaluations = shown.evaluations if self.choice.evaluations else None
+        return again.command(self.whole_plan, self.execution, variants, evaluations)
 
 
 def _plain(options: Any) -> dict[str, Any]:
@@ -271,9 +275,11 @@ def show(written: Report, out: Path, failed: Mapping[str, str]) -> int:
     for table in written.tables:
         click.echo("\n" + summary.text(table))
     click.echo()
+    for line in written.remarks:
+        click.echo(f"warning: {line}")
     for line in written.missing:
         click.echo(f"missing: {line}")
-    for name in report.FILES:
+    for name in written.files:
         click.echo(f"written: {out / name}")
     for label, why in failed.items():
         click.echo(f"error: {label}: {why}", err=True)

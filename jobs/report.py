@@ -48,6 +48,8 @@ class Report:
     comparisons: Sequence[Comparison]
     tables: Sequence[Table]
     pictures: Sequence[Picture]
+    remarks: Sequence[str] = ()
+    files: Sequence[str] = FILES
 
 
 def write(out: Path, planned: Plan, results: Results, missing: Sequence[str]) -> Report:
@@ -56,14 +58,19 @@ def write(out: Path, planned: Plan, results: Results, missing: Sequence[str]) ->
     (out / "figures").mkdir(parents=True, exist_ok=True)
     found = compare(results)
     tables = [*(results.study.tables(results) if results.runs else ()), headline(results)]
-    tables += [compared(found, results)] if found else []
+    if found and not (results.study.alone and all(one.n < 2 for one in found)):
+        tables.append(compared(found, results))
+    pictures = _pictures(results, out / "figures")
+    own = results.study.files(results, out) if results.runs else ()
     report = Report(
         plan=planned,
         results=results,
         missing=missing,
         comparisons=found,
         tables=tables,
-        pictures=_pictures(results, out / "figures"),
+        pictures=pictures,
+        remarks=results.study.remarks(results),
+        files=[*FILES, *(path.name for path in own)],
     )
     _save(out / "report.json", _json(facts(report)))
     _save(out / "table.tex", page.tex(report.tables))
@@ -97,6 +104,7 @@ def facts(report: Report) -> dict[str, Any]:
         "command": report.results.command,
         "plan": asdict(report.plan),
         "versions": versions(),
+        "remarks": list(report.remarks),
         "missing": list(report.missing),
         "runs": [_run(one) for one in results.runs],
         "means": _means(results),
@@ -193,6 +201,8 @@ def html(report: Report) -> str:
     """Return report.html."""
     plan_, results = report.plan, report.results
     blocks = [page.paragraph(results.study.summary)]
+    if report.remarks:
+        blocks.append(page.warning("Before you read on", report.remarks))
     if report.missing:
         blocks.append(page.warning("Not complete", report.missing))
     # Where a study draws all of its figures, what all studies share comes behind them.

@@ -124,39 +124,42 @@ def read(study: Study, members: Sequence[Member], command: str = "") -> Results:
 
 
 def _result(study: Study, member: Member) -> Result:
-    report = _json(member.run.folder / "report.json")
+    report = read_json(member.run.folder / "report.json")
     data, split = member.facts["recipe"]["data"], report["origin"]["split"]
-    name = _set_name(data, member.execution.data_root)
+    name = set_name(data, member.execution.data_root)
     own = f"{name}/{split}"
     figures, fingerprints = {own: report["figures"]}, {own: report["origin"]["data"]}
     by_training = [Evaluation(data=data, splits=study.judge)] if study.judge else []
     judged = [one for one in (*by_training, *study.evaluations) if is_evaluated(member, one)]
     for evaluation in judged:
-        name = _set_name(evaluation.data, member.execution.data_root)
-        found = _json(member.run.folder / f"evaluation-{name}.json")
+        name = set_name(evaluation.data, member.execution.data_root)
+        found = read_json(member.run.folder / f"evaluation-{name}.json")
         for split in evaluation.splits:
             place = f"{name}/{split}"
             figures.setdefault(place, found["figures"][split])
             fingerprints.setdefault(place, found["origin"]["data"])
+    for place, more in study.judged(member).items():
+        figures[place] = {**figures.get(place, {}), **more.figures}
+        fingerprints.setdefault(place, more.fingerprint)
     commands = tuple(one for one in judged if one not in by_training)
     return Result(member, own, figures, fingerprints, commands, report.get("work", {}))
 
 
 def evaluated(member: Member, evaluation: Evaluation) -> tuple[str, ...]:
     """Return the splits of a set on which a run was judged, whichever its weights were then."""
-    name = _set_name(evaluation.data, member.execution.data_root)
+    name = set_name(evaluation.data, member.execution.data_root)
     path = member.run.folder / f"evaluation-{name}.json"
-    return tuple(_json(path)["figures"]) if path.is_file() else ()
+    return tuple(read_json(path)["figures"]) if path.is_file() else ()
 
 
 def is_evaluated(member: Member, evaluation: Evaluation) -> bool:
-    """True where a run's last weights were judged on this set as it is now, or as it was."""
-    latest, root = member.run.latest(), member.execution.data_root
-    name = _set_name(evaluation.data, root)
+    """True where a run's weights were judged on this set as it is now, or as it was."""
+    root = member.execution.data_root
+    name = set_name(evaluation.data, root)
     path = member.run.folder / f"evaluation-{name}.json"
-    if latest is None or not path.is_file():
+    if not path.is_file():
         return False
-    found = _json(path)
+    found = read_json(path)
     origin = found["origin"]
     same_data = not is_built(evaluation, root) or (
         origin["data"] == opened(evaluation.data, root).fingerprint
@@ -164,8 +167,16 @@ def is_evaluated(member: Member, evaluation: Evaluation) -> bool:
     return (
         same_data
         and set(evaluation.splits) <= set(found["figures"])
-        and origin.get("checkpoint") == _identity(latest, latest.stat().st_mtime_ns)
+        and is_of_weights(member, origin.get("checkpoint"))
     )
+
+
+def is_of_weights(member: Member, identity: object) -> bool:
+    """True where a result is of the weights that a run's report judges."""
+    checkpoint = member.checkpoint
+    if checkpoint is None or not checkpoint.is_file():
+        return False
+    return identity == _identity(checkpoint, checkpoint.stat().st_mtime_ns)
 
 
 @cache
@@ -179,12 +190,14 @@ def is_built(evaluation: Evaluation, root: str | None) -> bool:
     return manifest.locate(evaluation.data, root).is_dir()
 
 
-def _set_name(data: str, root: str | None) -> str:
+def set_name(data: str, root: str | None) -> str:
+    """Return what a set calls itself, where it is not there what its folder is called."""
     folder = manifest.locate(data, root)
     return manifest.load(folder).name if folder.is_dir() else folder.name
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object; DataError where it is damaged."""
     try:
         found: dict[str, Any] = json.loads(path.read_text())
         return found

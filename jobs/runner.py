@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from statistics import mean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from dataprep.manifest import DataError
-from dataprep.progress import clock
 from jobs import child
+from jobs.forecast import Forecast, Pace
 from jobs.work import Work, state
 from tasks.run import REQUEUE
 
 LOG = "jobs.jsonl"
+SAY_S = 60.0
 
 
 class Ended(NamedTuple):
@@ -46,6 +47,8 @@ class Runner:
         self.left_out: dict[str, str] = {}
         self.stop = child.Stop()
         self._lost: set[tuple[Path, str]] = set()  # folder and kind of what failed
+        self._forecast = Forecast(folder / LOG, jobs)
+        self._said = 0.0
 
     def run(self, held: int) -> None:
         """Run everything that is not done; `failed` and `stop` say how it went.
@@ -62,7 +65,7 @@ class Runner:
             self._say(f"{len(kept)} of {len(self.works)} are done: {_listed(kept)}")
         self.done |= {*kept}
         pending = [work for work, is_done, why in states if not is_done and not why]
-        running: dict[Future[Ended], Work] = {}
+        running: dict[Future[Ended], Pace] = {}
         with self.stop, ThreadPoolExecutor(self.jobs) as pool:
             while True:
                 self._start(pending, running, pool, held)
@@ -70,6 +73,8 @@ class Runner:
                     break
                 for future in wait(running, child.POLL_S, FIRST_COMPLETED).done:
                     self._end(running.pop(future), future.result())
+                if time.monotonic() - self._said > SAY_S:
+                    self._tell(list(running.values()), pending)
         if self.stop:
             (self.folder / REQUEUE).touch()
             self._say("told to stop; the same command goes on")
@@ -77,13 +82,13 @@ class Runner:
     def _start(
         self,
         pending: list[Work],
-        running: dict[Future[Ended], Work],
+        running: dict[Future[Ended], Pace],
         pool: ThreadPoolExecutor,
         held: int,
     ) -> None:
         """Start what can be started now."""
         while len(running) < self.jobs and not self.stop:
-            work = self._next(pending, list(running.values()))
+            work = self._next(pending, [pace.work for pace in running.values()])
             if work is None:
                 return
             pending.remove(work)
@@ -95,10 +100,9 @@ class Runner:
             elif (work.folder(), work.kind) in self._lost:
                 self.left_out[work.label] = "the run that it shares failed"
             else:
-                number = len(self.works) - len(pending)
-                head = f"[{number} of {len(self.works)}] {work.label}: {work.kind}"
-                self._say(f"{head}; {self._left([work, *running.values(), *pending])}")
-                running[pool.submit(self._one, work, held)] = work
+                pace = Pace(work)
+                running[pool.submit(self._one, work, held)] = pace
+                self._tell(list(running.values()), pending, pace)
 
     def _next(self, pending: list[Work], running: Sequence[Work]) -> Work | None:
         """Return the first work that may start beside those running; leave out what cannot."""
@@ -135,12 +139,15 @@ class Runner:
             code, last = 2, " ".join(str(error).split())
         return Ended(command, time.time() - began, code, last)
 
-    def _end(self, work: Work, ended: Ended) -> None:
+    def _end(self, pace: Pace, ended: Ended) -> None:
         """Take in how a work went."""
+        work = pace.work
         done, unknown = state(work)
+        pace.look()
         line = {"time": round(time.time(), 3), "label": work.label, "kind": work.kind}
         line |= {"alike": work.alike, "command": shlex.join(ended.command)}
         line |= {"seconds": round(ended.seconds, 3), "code": ended.code, "done": done}
+        line |= {"share": round(pace.part(done), 4)}
         with open(self.folder / LOG, "a") as file:
             file.write(json.dumps(line) + "\n")
         if done:
@@ -156,38 +163,20 @@ class Runner:
         self._lost.add((work.folder(), work.kind))
         self._say(f"{work.label} failed: {why}{more}")
 
-    def _left(self, todo: Sequence[Work]) -> str:
-        """Return the time that these will take, by those done before."""
-        spent: dict[tuple[str, str, str], float] = {}
-        for line in self._lines():
-            key = line["kind"], line.get("alike", ""), line["label"]
-            spent[key] = spent.get(key, 0.0) + line["seconds"]
-        spent = {key: seconds for key, seconds in spent.items() if key[2] in self.done}
-        total, unknown, seen = 0.0, 0, set()
-        for work in todo:
-            if (work.folder(), work.kind) in seen:  # one run serves both
-                continue
-            seen.add((work.folder(), work.kind))
-            same = {key: seconds for key, seconds in spent.items() if key[0] == work.kind}
-            alike = [seconds for key, seconds in same.items() if key[1] == work.alike]
-            if not same:
-                unknown += 1
-            else:
-                total += mean(alike or same.values())
-        if not total:
-            return "time left in all: not known before the first one of its kind"
-        more = f", and {unknown} of kinds not run before" if unknown else ""
-        return f"time left in all: {clock(total / self.jobs)}{more}"
-
-    def _lines(self) -> list[dict[str, Any]]:
-        path = self.folder / LOG
-        found = []
-        for text in path.read_text().splitlines() if path.exists() else ():
-            try:
-                found.append(json.loads(text))
-            except ValueError:  # the last line of a killed study
-                continue
-        return found
+    def _tell(
+        self, running: Sequence[Pace], pending: Sequence[Work], begins: Pace | None = None
+    ) -> None:
+        """Say what begins, or how far that is which runs, and how long all will still take."""
+        self._said = time.monotonic()
+        for pace in running:
+            pace.look()
+        left = self._forecast.left(running, pending)
+        count = f"[{len(self.works) - len(pending)} of {len(self.works)}]"
+        shown = ", ".join(pace.told for pace in ([begins] if begins else running))
+        if shown:
+            if not begins and self.jobs == 1 and sys.stderr.isatty():
+                click.echo("\r\033[K", err=True, nl=False)  # over the bar, which goes on below
+            self._say(f"{count} {shown}; {left}")
 
     def _say(self, text: str) -> None:
         click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)

@@ -85,6 +85,13 @@ class Picture(NamedTuple):
     caption: str
 
 
+class Judged(NamedTuple):
+    """Figures of a run at a place, and the fingerprint of the data there."""
+
+    figures: Mapping[str, float]
+    fingerprint: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """What is compared. The first variant is the baseline of those that name no other.
@@ -95,8 +102,11 @@ class Study:
     over: what differences are paired over; correct: Holm's correction counts all comparisons, or
     those of each baseline, metric and place.
     curves: logged values of training that are drawn; those that variants share.
+    each: works behind the training of each run, such as its calibration; those that must be alone
+    come behind all others. judged: place -> what they found of a run, beside its evaluations.
     tables, figures: what this study adds to the report that all studies share; alone: instead of
-    the shared figures.
+    the shared figures. files: writes further files into the report's folder. remarks: what a reader
+    must know before all else.
     """
 
     summary: str
@@ -111,8 +121,12 @@ class Study:
     over: tuple[Literal["seeds", "samples"], ...] = ("seeds", "samples")
     correct: Literal["all", "each"] = "all"
     curves: tuple[str, ...] = ("loss",)
+    each: Callable[[Member], Sequence[Work]] = lambda member: ()
+    judged: Callable[[Member], Mapping[str, Judged]] = lambda member: {}
     tables: Callable[[Results], Sequence[Table]] = lambda results: ()
     figures: Callable[[Results, Path], Sequence[Picture]] = lambda results, folder: ()
+    files: Callable[[Results, Path], Sequence[Path]] = lambda results, folder: ()
+    remarks: Callable[[Results], Sequence[str]] = lambda results: ()
     alone: bool = False
 
     def baseline(self, variant: Variant) -> str:
@@ -240,14 +254,23 @@ class Member:
 
     def evaluation(self, evaluation: Evaluation) -> list[str]:
         """Return the command that judges the weights of its report on a further set."""
-        latest = self.run.latest() or self.run.checkpoints / "step-LAST.pt"
+        splits = [part for split in evaluation.splits for part in ("--split", split)]
+        return [*self.use("evaluate", "--data", evaluation.data), *splits]
+
+    def use(self, command: str, *other: str) -> list[str]:
+        """Return a command of `python -m tasks` on the weights of its report."""
         device = self.execution.launch.get("device")
+        checkpoint = self.checkpoint or self.run.checkpoints / "LAST.pt"
         return [
-            *(sys.executable, "-m", "tasks", "evaluate", str(self.run.folder)),
-            *("--data", evaluation.data, "--checkpoint", str(latest), *self.execution.rooted()),
-            *(part for split in evaluation.splits for part in ("--split", split)),
+            *(sys.executable, "-m", "tasks", command, str(self.run.folder)),
+            *(*other, "--checkpoint", str(checkpoint), *self.execution.rooted()),
             *(("--device", device) if device in ("cpu", "cuda") else ()),
         ]
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The weights that its report judges, None before there are any."""
+        return self.run.judged() if self.run.exists else None
 
 
 def opened(data: str, root: str | None) -> manifest.Manifest:

@@ -63,6 +63,7 @@ def facts(report: Report) -> dict[str, Any]:
         "command": results.command,
         "plan": asdict(report.plan),
         "data": prints,
+        "remarks": list(report.remarks),
         "missing": list(report.missing),
         "rows": list(rows(report)),
         "tables": [table._asdict() for table in report.tables],
@@ -72,6 +73,8 @@ def facts(report: Report) -> dict[str, Any]:
 def page(report: Report) -> str:
     """Return summary.txt."""
     parts = [f"Study {report.plan.study}: {report.results.study.summary}"]
+    if report.remarks:
+        parts.append("\n".join(["Before you read on", *(f"  {line}" for line in report.remarks)]))
     if report.missing:
         parts.append("\n".join(["Not complete", *(f"  {line}" for line in report.missing)]))
     parts += [text(table) for table in report.tables]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dataprep.manifest import DataError
 from jobs import results
+from jobs.forecast import trained
 from jobs.study import Evaluation, Member, Study
 
 
@@ -23,6 +24,7 @@ class Work:
     folder: where its output.log lies; works of one folder never run at once.
     act: what is done here instead of a command. after: labels of works that must be done before.
     part_of: the label of the training that it belongs to. alone: nothing else runs beside it.
+    share: how much of it is done, 0 to 1, by what it has written so far; None: it does not tell.
     """
 
     label: str
@@ -35,12 +37,18 @@ class Work:
     after: tuple[str, ...] = ()
     part_of: str = ""
     alone: bool = False
+    share: Callable[[], float | None] = lambda: None
     lacking: str = "not done"  # what is said where it is not
 
 
 def works(study: Study, members: Sequence[Member]) -> Iterator[Work]:
-    """Yield all works of a study in their order: preparations, then a run and its judgements."""
+    """Yield all works of a study in their order: preparations, then a run and what belongs to it.
+
+    What must be alone comes last: it holds up no training, and times are measured one behind the
+    other.
+    """
     yield from study.preparations
+    last: list[Work] = []
     for member in members:
         yield training(member, after=member.variant.after)
         if study.judge and member.is_finished:
@@ -49,6 +57,12 @@ def works(study: Study, members: Sequence[Member]) -> Iterator[Work]:
             if results.is_built(evaluation, member.execution.data_root):
                 if not _is_own(member, evaluation):
                     yield _judging(member, _with_judged(member, evaluation, study.judge))
+        for work in study.each(member):
+            if work.alone:
+                last.append(work)
+            else:
+                yield work
+    yield from last
 
 
 def _lost(member: Member, judge: tuple[str, ...]) -> Iterator[Work]:
@@ -82,6 +96,7 @@ def training(member: Member, kind: str = "train", **other: object) -> Work:
         folder=lambda: member.run.folder,
         is_done=lambda: member.is_finished,
         command=member.command,
+        share=lambda: trained(member),
         lacking="not trained to its end",
         **facts,  # type: ignore[arg-type]
     )

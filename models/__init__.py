@@ -82,6 +82,13 @@ class Recipe:
     weights: Literal["last", "best"] = knob("last", "which weights the report judges")
     seed: int = knob(0, "seed of initialisation, order and every draw")
 
+    def __post_init__(self) -> None:
+        least = {"global_batch_size": 1, "steps": 0, "epochs": 0}
+        least |= {"validate_every": 0, "validate_epochs": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {value}")
+
     def facts(self) -> dict[str, Any]:
         """Return the recipe in JSON's types."""
         plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items()}

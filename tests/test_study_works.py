@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pytest
 
 from dataprep.manifest import DataError
 from jobs import plan
+from jobs import runner as runners
+from jobs.forecast import Forecast, Pace
 from jobs.plan import Plan
 from jobs.runner import Runner
 from jobs.study import Execution, Member, Study, Variant
@@ -48,6 +52,11 @@ class Bench:
             (self.folder / f"{name}.done").touch()
 
         return self.work(name, act=whole, **other)
+
+    def forecast(self, *done: dict[str, Any], jobs: int = 1) -> Forecast:
+        log = self.folder / "jobs.jsonl"
+        log.write_text("\n".join([*map(json.dumps, done), "{cut"]))
+        return Forecast(log, jobs)
 
     def run(self, *todo: Work, jobs: int = 1) -> Runner:
         runner = Runner(self.folder, todo, jobs)
@@ -143,16 +152,65 @@ def test_what_is_done_here_may_fail_by_name(bench: Bench) -> None:
 
 
 def test_time_left_counts_a_shared_run_once(bench: Bench) -> None:
-    first = bench.acting("first", place="one")
-    runner = bench.run(first)
-    (bench.folder / "jobs.jsonl").write_text(
-        json.dumps({"label": "first", "kind": "train", "seconds": 90.0}) + "\n{cut"
-    )
+    forecast = bench.forecast({"label": "first", "kind": "train", "seconds": 90.0})
     twins = [bench.work("x", place="two"), bench.work("y", place="two")]
-    assert runner._left(twins) == "time left in all: 1:30"
+    assert forecast.left([], twins) == "time left in all: 1:30"
     unknown = bench.work("z", kind="score")
-    assert runner._left([*twins, unknown]).endswith("1:30, and 1 of kinds not run before")
-    assert "not known" in runner._left([unknown])
+    assert forecast.left([], [*twins, unknown]).endswith("1:30, and 1 of kinds not run before")
+    assert "not known" in forecast.left([], [unknown])
+
+
+def test_time_left_goes_by_what_is_running(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter in 100 s: 300 s to go, and 400 for the other one; the score's kind is unknown."""
+    now, share = [0.0], [0.5]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    first = replace(bench.work("first", alike="a"), share=lambda: share[0])
+    others = [bench.work("second", alike="b"), bench.work("z", kind="score")]
+    forecast, pace = bench.forecast(), Pace(first)
+    assert "not known" in forecast.left([pace], others)
+    now[0], share[0] = 10.0, 0.25  # a checkpoint that lay behind the last line of the log
+    pace.look()
+    now[0], share[0] = 100.0, 0.5
+    pace.look()
+    said = forecast.left([pace], others)
+    assert said == (
+        "time left in all: about 10:00, by 25 % of first, and 1 of kinds not run before"
+    )
+    assert pace.told == "first: train, 50 %" and (pace.part(True), pace.part(False)) == (0.75, 0.25)
+    # What is known of the second one counts more than the first one's pace, that of itself less.
+    before = {"label": "second", "kind": "train", "alike": "b", "seconds": 30.0, "code": 0}
+    forecast = bench.forecast(before | {"share": 0.5, "done": False})
+    assert forecast.left([pace], others[:1]) == "time left in all: 4:20"
+    assert forecast.left([], [first]) == "time left in all: 1:00"
+
+
+def test_a_long_work_says_how_far_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first one of its kind has ended."""
+    monkeypatch.setattr(runners, "SAY_S", 0.05)
+    shares = iter([0.0, 0.0])  # when it begins, and when that is said
+    act = partial(time.sleep, 1)
+    long = replace(bench.acting("long", act), share=lambda: next(shares, 0.5))
+    bench.run(long, bench.acting("next"))
+    said = capsys.readouterr().err
+    assert re.search(r"\[1 of 2\] long: train; time left in all: not known before", said)
+    assert re.search(r"\[1 of 2\] long: train, 50 %; time left in all: about 0:0\d, by 50 %", said)
+    (line, _) = (bench.folder / "jobs.jsonl").read_text().splitlines()
+    assert json.loads(line)["share"] == 1.0
+
+
+def test_time_left_of_several_at_a_time(bench: Bench) -> None:
+    """Two share the trainings; what must be alone is shared by none."""
+    known = [
+        {"label": "x", "kind": "train", "alike": name, "seconds": seconds}
+        for name, seconds in (("a", 60.0), ("b", 20.0), ("c", 10.0))
+    ]
+    known.append({"label": "t", "kind": "time", "seconds": 5.0})
+    forecast = bench.forecast(*known, jobs=2)
+    todo = [bench.work(name, alike=name) for name in "abc"]
+    todo += [bench.work(f"time-{i}", kind="time", alone=True) for i in range(2)]
+    assert forecast.left([], todo) == "time left in all: 1:10"
 
 
 # Runs that variants share
