@@ -29,7 +29,7 @@ def by_group(
     every split. ValueError for a group of two classes, or shares that are none.
     """
     wanted = {name: share for name, share in shares.items() if share > 0}
-    if min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+    if min(shares.values()) < 0 or not abs(sum(shares.values()) - 1) <= 1e-6:
         raise ValueError(f"shares must be 0 or more and add up to 1, not {_listed(shares)}")
     sizes, classes = Counter(groups), defaultdict(set)
     for group, label in zip(groups, labels, strict=True):
@@ -56,12 +56,13 @@ def _cuts(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     middles = ends - np.asarray(sizes) / 2
     cuts = np.searchsorted(middles, np.cumsum(shares)[:-1] * ends[-1]).tolist()
     count, parts = len(sizes), len(shares)
-    if count >= parts:
-        for i in range(parts - 1):
-            cuts[i] = max(cuts[i], i + 1)
-        for i in range(parts - 1):
-            cuts[i] = min(cuts[i], count - (parts - 1 - i))
-    return [0, *cuts, count]
+    cuts = [0, *cuts, count]
+    if count >= parts:  # each split has a group at least, also where a large one covers its share
+        for i in range(1, parts):
+            cuts[i] = max(cuts[i], cuts[i - 1] + 1)
+        for i in range(parts - 1, 0, -1):
+            cuts[i] = min(cuts[i], cuts[i + 1] - 1)
+    return cuts
 
 
 def by_sample(labels: Sequence[str], held_out: float, seed: int) -> Array:

@@ -106,6 +106,8 @@ def _lesions(
             for name, facts in leak.items()
             if facts["twins"]
         ]
+        same = ", ".join(name for name in HELD_OUT if name in splits)
+        says.append(f"LEAKY: {same} are the same images: one judges what it has chosen")
     leaks = {name: _named(facts) for name, facts in leak.items()}
     return {"says": says, "disjoint": disjoint, "shared": shared, "leak": leaks}
 
@@ -120,24 +122,24 @@ def _near_duplicates(
     codes = np.zeros(len(lesions), np.int64)
     for i, ids in enumerate(splits.values()):
         codes[ids] |= 1 << i
-    pairs = near_duplicates.pairs(hashes, lesions, codes)
+    count, pairs = near_duplicates.pairs(hashes, lesions, codes, SHOWN)
 
     def of(sample: int) -> dict[str, Any]:
         there = [name for i, name in enumerate(splits) if codes[sample] >> i & 1]
         return {"key": keys[sample], "lesion": int(lesions[sample]), "splits": there}
 
     listed: list[dict[str, Any]] = [
-        {"bits": pair.bits, "one": of(pair.one), "other": of(pair.other)} for pair in pairs[:SHOWN]
+        {"bits": pair.bits, "one": of(pair.one), "other": of(pair.other)} for pair in pairs
     ]
     measure = f"of different lesions in different splits within {NEAR_BITS} of"
     measure += f" {near_duplicates.BITS} bits of their perceptual hash"
     first = [f"{x['one']['key']} and {x['other']['key']}" for x in listed[:1]]
-    says = f"{len(pairs):,} pairs {measure}" + (f", the nearest {first[0]}" if first else "")
+    says = f"{count:,} pairs {measure}" + (f", the nearest {first[0]}" if first else "")
     return {
         "says": [says],
         "warns": bool(pairs),
         "bits": near_duplicates.BITS,
         "near_bits": NEAR_BITS,
-        "pairs": len(pairs),
+        "pairs": count,
         "listed": listed,
     }

@@ -20,8 +20,8 @@ from dataprep.layouts import folders, listed, packed, stem
 from dataprep.manifest import DataError
 from dataprep.raw import Raw, is_archive
 
-IMAGE = re.compile(r"ISIC_\d{7}", re.IGNORECASE)
-MASK = re.compile(r"(ISIC_\d{7})_segmentation", re.IGNORECASE)
+IMAGE = re.compile(r"ISIC_[0-9]{7}", re.IGNORECASE)
+MASK = re.compile(r"(ISIC_[0-9]{7})_segmentation", re.IGNORECASE)
 OFFICIAL = ("ham10000_metadata.csv", "ham10000_metadata.tab", "ham10000_metadata")
 TEST_TRUTH = re.compile(r"ISIC2018_Task3_Test_GroundTruth(\.csv|\.tab)?", re.IGNORECASE)
 SUFFIXES = (".csv", ".tab", ".tsv", ".txt")
@@ -55,11 +55,12 @@ def find(raw: Raw, images: str = "", table: str = "") -> Found:
     if truths:
         found.truth = min(truths, key=packed)
         found.test_rows = _rows(raw, found.truth)
-        known = {row.image for row in rows}
+        known = {one for row in rows for one in (row.image, row.lesion)}
         for row in found.test_rows:
-            if row.image in known:
-                why = f"{row.image} of the test's truth stands in {name} too"
-                raise DataError(raw.path, f"{found.truth}: line {row.line}", why)
+            for one in (row.image, row.lesion):
+                if one in known:
+                    why = f"{one} of the test's truth stands in {name} too"
+                    raise DataError(raw.path, f"{found.truth}: line {row.line}", why)
     return found
 
 

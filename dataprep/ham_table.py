@@ -33,8 +33,8 @@ SEPARATORS = (",", "\t", ";")
 TABLE_BYTES = 10_000_000
 SHOWN = 3
 
-IMAGE = re.compile(r"ISIC_(\d{7})(?:\.jpe?g)?", re.IGNORECASE)
-LESION = re.compile(r"[A-Z]+_(\d{7})")
+IMAGE = re.compile(r"ISIC_([0-9]{7})(?:\.jpe?g)?", re.IGNORECASE)
+LESION = re.compile(r"[A-Z]+_([0-9]{7})")
 # How the classes are called elsewhere, by letters alone -> code.
 LONG = {
     "actinickeratosis": "akiec",
@@ -114,6 +114,10 @@ def rows(path: Path, name: str, data: bytes) -> list[Row]:
     if not is_one_hot(names) and not is_labels(names):
         has = f"has the columns {', '.join(names)[:80]}" if any(names) else "is empty"
         raise DataError(where, "", f"{has}: wanted are {', '.join(COLUMNS)}")
+    counts = Counter(map(str.lower, names))
+    twice = [name for name in ("image", *COLUMNS, *CLASSES) if counts[name] > 1]
+    if twice:  # whichever of them were read, the other may say something else
+        raise DataError(where, "", f"has two columns {twice[0]!r}")
     found: list[Row] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     at = 1
@@ -162,7 +166,7 @@ def _row(where: Path, names: Sequence[str], cells: Sequence[str], at: int) -> Ro
 def _labelled(where: Path, line: str, record: dict[str, str], at: int) -> Row:
     image, lesion, dx = _image(where, line, record["image_id"]), record["lesion_id"], record["dx"]
     if dx not in CLASSES:
-        raise DataError(where, line, f"{image} has dx {dx!r}: {_meant(dx)}")
+        raise DataError(where, line, f"{image} has dx {dx[:40]!r}: {_meant(dx)}")
     if not LESION.fullmatch(lesion):
         raise DataError(where, line, f"{lesion!r} is no lesion like HAM_0000118")
     return Row(image, lesion, dx, at)
@@ -201,9 +205,9 @@ def _meant(dx: str) -> str:
 
 
 def _check(where: Path, found: Sequence[Row]) -> None:
-    """Raise DataError for an image that stands there twice, and for a lesion of two classes."""
+    """Raise DataError for an image that stands there twice, a lesion of two classes or names."""
     lines: dict[str, Row] = {}
-    of: dict[str, Row] = {}
+    of: dict[int, Row] = {}
     for row in found:
         before = lines.setdefault(row.image, row)
         if before is not row:
@@ -211,7 +215,11 @@ def _check(where: Path, found: Sequence[Row]) -> None:
             why = f"{row.image} stands in line {before.line} already"
             more = f" (the file has {len(found):,} rows of {count:,} images: take an unchanged one)"
             raise DataError(where, f"line {row.line}", why + more)
-        first = of.setdefault(row.lesion, row) if row.lesion else row
+        # By its number, which is what a set keeps of a lesion.
+        first = of.setdefault(number(row.lesion), row) if row.lesion else row
+        if first.lesion != row.lesion:
+            why = f"lesion {row.lesion} has the number of {first.lesion} in line {first.line}"
+            raise DataError(where, f"line {row.line}", why)
         if first.dx != row.dx:
             why = f"lesion {row.lesion} has dx {row.dx}, but {first.dx} in line {first.line}"
             raise DataError(where, f"line {row.line}", why)

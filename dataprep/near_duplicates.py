@@ -55,13 +55,16 @@ def phash(pixels: Pixels) -> Array:
     return np.packbits(bits.reshape(-1)).view("<u8").astype(np.uint64)
 
 
-def pairs(hashes: Array, groups: Array, splits: Array, near_bits: int = NEAR_BITS) -> list[Pair]:
-    """Return the pairs of near images of different groups that lie in different splits.
+def pairs(
+    hashes: Array, groups: Array, splits: Array, most: int, near_bits: int = NEAR_BITS
+) -> tuple[int, list[Pair]]:
+    """Count the pairs of near images of different groups in different splits; return the nearest.
 
     hashes (N, 4) uint64; groups (N,); splits (N,): a number for each set of splits that a sample is
-    in. Nearest first. Compares all pairs, a block at a time.
+    in; most: how many pairs are returned, nearest first, since N copies of one picture make N²/2.
+    Compares all pairs, a block at a time.
     """
-    found: list[Pair] = []
+    count, nearest = 0, np.empty((0, 3), np.int64)
     for start in range(0, len(hashes), BLOCK):
         block = slice(start, start + BLOCK)
         bits = distances(hashes[block], hashes[start:])
@@ -71,9 +74,11 @@ def pairs(hashes: Array, groups: Array, splits: Array, near_bits: int = NEAR_BIT
         one, other = np.nonzero((bits <= near_bits) & apart)
         is_once = one < other
         one, other = one[is_once], other[is_once]
-        places = zip(one.tolist(), other.tolist(), bits[one, other].tolist(), strict=True)
-        found += [Pair(start + a, start + b, count) for a, b, count in places]
-    return sorted(found, key=lambda pair: (pair.bits, pair.one, pair.other))
+        found = np.stack([start + one, start + other, bits[one, other]], axis=1)
+        count += len(found)
+        found = np.concatenate([nearest, found])
+        nearest = found[np.lexsort((found[:, 1], found[:, 0], found[:, 2]))[:most]]
+    return count, [Pair(*row) for row in nearest.tolist()]
 
 
 def distances(hashes: Array, others: Array) -> Array:

@@ -94,13 +94,22 @@ class Classifier:
         net: Any = self
         if hasattr(net, "conv_head") and hasattr(net, "bn2"):  # EfficientNet's, before the mean
             layer: nn.Module = net.bn2
-        elif hasattr(net, "blocks") and hasattr(net.blocks[-1], "norm1") and len(net.blocks) > 1:
+        elif self._is_transformer() and len(net.blocks) > 1:
             layer = net.blocks[-2]
         elif getattr(net, "feature_info", None):
-            layer = net.get_submodule(net.feature_info[-1]["module"])
+            try:
+                layer = net.get_submodule(net.feature_info[-1]["module"])
+            except AttributeError:  # some of timm's name a module that they have not
+                raise self._without_grid() from None
         else:
             raise self._without_grid()
         return layer
+
+    def _is_transformer(self) -> bool:
+        """Tell it from blocks of convolutions: by a class token, or by how a block is named."""
+        net: Any = self
+        has_token = getattr(net, "num_prefix_tokens", 0) > 0
+        return hasattr(net, "blocks") and (has_token or hasattr(net.blocks[-1], "norm1"))
 
     def heat_grid(self, features: Tensor) -> Tensor:
         """Return what `heat_layer` gives as (B, C, h, w): without the tokens of no cell."""
@@ -133,7 +142,7 @@ def _sizes(arch: str, side: int) -> dict[str, Any]:
         sizes = {"img_size": side} if side and net.pretrained_cfg.get("fixed_input_size") else {}
         patch = getattr(getattr(net, "patch_embed", None), "patch_size", 1)
         longest = max(patch) if isinstance(patch, tuple) else int(patch)
-        if side % longest:
+        if sizes and side % longest:  # the rest would be cut off in silence; others overlap
             raise ValueError(f"not a multiple of its patches of {longest} pixels")
         size = (side, side) if side else net.pretrained_cfg["input_size"][1:]
         with torch.no_grad():

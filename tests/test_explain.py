@@ -139,6 +139,27 @@ def test_the_mask_moves_with_its_image(run: Run) -> None:
         assert border.sum() > 50
 
 
+def test_an_empty_mask_is_none(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A set stores one where there was none: no share is 0, or is averaged with others."""
+    masks = explained._masks
+
+    def first_is_empty(levels: Any, height: int, width: int) -> Any:
+        found = masks(levels, height, width)
+        found[0] = False
+        return found
+
+    arguments = ["explain", run.folder, "--count", 6, "--device", "cpu", "--out", tmp_path / "out"]
+    monkeypatch.setattr(explained, "_masks", first_is_empty)
+    result = call(*arguments)
+    assert result.exit_code == 0 and "1 have no mask" in result.output
+    first, *others = table(tmp_path / "out")
+    assert first["share_inside"] == first["share_area"] == ""
+    facts = json.loads((tmp_path / "out" / "heat.json").read_text())
+    assert (facts["samples"], facts["masked"]) == (6, 5)
+    mean = np.mean([float(row["share_inside"]) for row in others])
+    assert facts["share_inside"] == pytest.approx(mean)
+
+
 def test_all_samples_of_a_class_calibrated(run: Run, tmp_path: Path) -> None:
     """Of two classes the log odds are a third at a temperature of three."""
     arguments = ["explain", run.folder, "--split", "val", "--count", 0, "--device", "cpu"]
@@ -196,5 +217,5 @@ def test_sets_without_masks(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = call("explain", run.folder, "--data", tmp_path / "photos", "--out", out)
     assert result.exit_code == 0, result.output
-    assert "no field mask" in result.output
+    assert "2 have no mask" in result.output
     assert [row["share_inside"] for row in table(out)] == ["", ""]

@@ -107,6 +107,7 @@ def test_the_image_split_is_labelled_leaky(raw: Path, tmp_path: Path) -> None:
     assert ids[0] == ids[1]
     assert any(line.startswith("LEAKY: --split image") for line in said)
     leak = facts.checks["lesions"]
+    assert leak["says"][-1].startswith("LEAKY: val, calibration, test are the same images")
     assert not leak["disjoint"] and leak["shared"]["train/val"] > 0
     assert leak["leak"]["val"]["samples"] == 7 and 0 < leak["leak"]["val"]["share"] <= 1
     assert leak["says"][0].startswith("LEAKY: of val, ") and facts.options["split"] == "image"
@@ -147,6 +148,9 @@ def test_the_other_truth_and_what_it_lacks(raw: Path, tmp_path: Path) -> None:
     assert f"{TRUTH} is there, its images are not: no split isic2018_test" in lines
     (raw / TRUTH).write_text(f"{head}\nISIC_{FIRST:07d},0,1,0,0,0,0,0\n")
     with pytest.raises(DataError, match=r"line 2: ISIC_0024306 of the test's truth stands in HAM"):
+        PARTIAL.entries(Raw(raw))
+    (raw / TRUTH).write_text(f"lesion_id,image_id,dx\nHAM_0000003,ISIC_{TEST:07d},bcc\n")
+    with pytest.raises(DataError, match=r"line 2: HAM_0000003 of the test's truth stands in HAM"):
         PARTIAL.entries(Raw(raw))
 
 

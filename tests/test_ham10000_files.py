@@ -152,6 +152,7 @@ def test_what_is_no_image_of_it_is_not_read(raw: Path, monkeypatch: pytest.Monke
         ({"shares": (0.7, 0.1, 0.1, 0.2)}, "--shares must add up to 1, train's above 0, not 0.7,"),
         ({"shares": (0.0, 0.5, 0.3, 0.2)}, "--shares must add up to 1, train's above 0"),
         ({"shares": (1.2, -0.2, 0.0, 0.0)}, "--shares"),
+        ({"shares": (float("nan"), 0.0, 0.0, 0.0)}, "--shares must add up to 1"),
         ({"split": "image", "shares": (0.8, 0.1, 0.1, 0.0)}, "--shares are those of the split by"),
         ({"seed": -1}, "--seed must be 0 to"),
     ],

@@ -93,6 +93,15 @@ def test_a_class_of_few_groups_is_in_every_split(count: int) -> None:
     assert set(names) == set(SHARES)
 
 
+@pytest.mark.parametrize("place", range(10))
+def test_a_large_group_crowds_no_split_out(place: int) -> None:
+    """Wherever it comes: alone it covers the shares of two splits and more."""
+    ordered = sorted((f"g{i}" for i in range(10)), key=lambda group: groups._rank(1, group))
+    large = [ordered[place]] * 9
+    names = groups.by_group([*ordered, *large], ["a"] * 19, SHARES, 1)
+    assert set(names) == set(SHARES) and len(set(names[10:])) == 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_class_of_too_few_groups_trains(count: int) -> None:
     names = groups.by_group([f"g{i}" for i in range(count)], ["a"] * count, SHARES, 1)
@@ -110,6 +119,8 @@ def test_bad_arguments() -> None:
         groups.by_group(["g", "g"], ["a", "b"], SHARES, 1)
     with pytest.raises(ValueError, match=r"add up to 1, not train 0\.5, test 0\.4"):
         groups.by_group(["g"], ["a"], {"train": 0.5, "test": 0.4}, 1)
+    with pytest.raises(ValueError, match="not train nan, test 0"):
+        groups.by_group(["g"], ["a"], {"train": float("nan"), "test": 0.0}, 1)
 
 
 def test_shared_and_leak_count_groups_and_samples() -> None:

@@ -111,6 +111,15 @@ def test_other_names_were_added_by_somebody(dx: str) -> None:
             text("HAM_0000000,ISIC_0030000,nv,histo,80.0,male,scalp"),
             "line 23: lesion HAM_0000000 has dx nv, but akiec in line 2",
         ),
+        (
+            text("XYZ_0000000,ISIC_0030000,akiec,,,,"),
+            "line 23: lesion XYZ_0000000 has the number of HAM_0000000 in line 2",
+        ),
+        (
+            text("HAM_000000\uff10,ISIC_0030000,akiec,,,,"),
+            "line 23: 'HAM_000000\uff10' is no lesion",
+        ),
+        ("lesion_id,image_id,dx,Dx\nHAM_0000000,ISIC_0030000,nv,mel\n", "has two columns 'dx'"),
         (text("HAM_0000100,ISIC_0030000,nv"), "line 23: has 3 cells, the header has 7"),
         (text("x,ISIC_0030000,nv,,,,"), "line 23: 'x' is no lesion like HAM_0000118"),
         (text("HAM_0000100,30000,nv,,,,"), "line 23: '30000' is no image like ISIC_0027419"),

@@ -120,6 +120,7 @@ def test_no_map_of_a_transformer_is_blank(seed: int) -> None:
         ("mobilenetv3_small_050", 64),
         ("convnext_atto", 64),
         ("deit_tiny_distilled_patch16_224", 64),
+        ("vit_small_patch16_18x2_224", 64),  # blocks in parallel
     ],
 )
 def test_other_networks_of_timm(arch: str, side: int) -> None:
@@ -234,6 +235,12 @@ def test_networks_without_a_grid(arch: str) -> None:
         heat.maps(images_of(1, 224))
     assert "\n" not in str(error.value)
     assert not any(module._forward_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize("arch", ["mvitv2_tiny", "twins_pcpvt_small"])
+def test_networks_that_name_a_layer_they_lack(arch: str) -> None:
+    with pytest.raises(ValueError, match=f"{arch} has no grid of features"):
+        Heat(net_of(arch, 224))
 
 
 def test_networks_that_name_no_layer() -> None:

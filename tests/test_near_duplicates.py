@@ -45,9 +45,17 @@ def test_pairs_are_those_that_a_plain_loop_finds(monkeypatch: pytest.MonkeyPatch
         bits = sum(int(a ^ b).bit_count() for a, b in zip(hashes[i], hashes[j], strict=True))
         if bits <= 3 and groups[i] != groups[j] and splits[i] != splits[j]:
             wanted.add((i, j, bits))
-    found = pairs(hashes, groups, splits, 3)
-    assert {tuple(pair) for pair in found} == wanted and len(wanted) > 20
+    count, found = pairs(hashes, groups, splits, 10_000, 3)
+    assert {tuple(pair) for pair in found} == wanted and count == len(wanted) > 20
     assert [pair.bits for pair in found] == sorted(pair.bits for pair in found)
+    assert pairs(hashes, groups, splits, 12, 3) == (count, found[:12])
+
+
+def test_copies_of_one_picture_are_counted_and_a_few_of_them_kept() -> None:
+    n = 1500  # 1.1 million pairs
+    count, found = pairs(np.full((n, 4), 7, np.uint64), np.arange(n), np.arange(n), 5)
+    assert count == n * (n - 1) // 2
+    assert [tuple(pair) for pair in found] == [(0, other, 0) for other in range(1, 6)]
 
 
 @needs_real

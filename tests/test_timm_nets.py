@@ -157,6 +157,7 @@ def test_files_that_do_not_do(
         ),
         "headless.pth": ({k: v for k, v in state.items() if "fc." not in k}, "it has no head"),
         "nested.pth": ({"model_state": state}, "not plain weights"),
+        "nan.pth": (state | {first: state[first] * float("nan")}, f"{first} is not finite"),
     }
     for name, (content, message) in cases.items():
         if content is not None:
@@ -189,7 +190,12 @@ def test_bad_arguments(net: dict[str, Any], message: str) -> None:
 
 
 def test_sizes() -> None:
-    for arch, side in (("test_vit", 96), ("test_resnet", 72), ("swin_s3_tiny_224", 96)):
+    for arch, side in (
+        ("test_vit", 96),
+        ("test_resnet", 72),
+        ("swin_s3_tiny_224", 96),
+        ("pvt_v2_b0", 64),
+    ):
         net: Any = build(arch=arch, pretrained=False, side=side)
         assert net.inputs["image"].size == (side, side)
         assert net.eval()(torch.rand(1, 3, side, side)).shape == (1, 7)

@@ -83,7 +83,9 @@ class Source(Photos):
         super().__post_init__()
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed must be 0 to {2**32 - 1}, not {self.seed}")
-        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or not self.shares[0]:
+        # Put so that nan is refused as well.
+        adds_up = abs(sum(self.shares) - 1) <= 1e-6 and self.shares[0] > 0
+        if not adds_up or min(self.shares) < 0:
             shares = ",".join(map(str, self.shares))
             raise ValueError(f"--shares must add up to 1, train's above 0, not {shares}")
         if self.split == "image" and self.shares != SHARES:

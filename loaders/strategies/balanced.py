@@ -36,9 +36,9 @@ class Strategy(strategies.Strategy):
         first, size = step * order.batch, step_size(self.order, step)
         places = np.arange(first, first + size)
         places = permute(order.rows, self._key(_PLACES, epoch), 0, places)
-        chosen = np.empty(size, np.int64)
-        for number, rows in enumerate(classes):
-            mine = places % len(classes) == number
+        chosen, numbers = np.empty(size, np.int64), places % len(classes)
+        for number in np.unique(numbers).tolist():  # of a thousand classes a batch has a few
+            rows, mine = classes[number], numbers == number
             an_epoch = len(range(number, order.rows, len(classes)))
             chosen[mine] = self._lap(number, rows, epoch * an_epoch + places[mine] // len(classes))
         return chosen

@@ -173,6 +173,9 @@ def compare(
             raise ValueError(f"{path}: not the weights of {name}: {key} is {have}, not {shape}")
     if more := state.keys() - wanted.keys():
         raise ValueError(f"{path}: not the weights of {name}, which has no {min(more)}")
+    for key, values in state.items():
+        if not values.isfinite().all():
+            raise ValueError(f"{path}: {key} is not finite: of a training that went wrong")
 
 
 def line(error: Exception) -> str:

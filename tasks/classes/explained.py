@@ -32,7 +32,7 @@ OUTLINE = (255, 230, 0)
 
 class Seen(NamedTuple):
     """One sample. image (H, W, 3) uint8, heat (H, W) 0 to 1; mask (H, W) of bools where there is
-    one, with the shares of the heat (NaN where there is none) and of the area inside it."""
+    one, not empty, with the shares of the heat (NaN where there is none) and of the area inside."""
 
     id: int
     image: Array
@@ -131,10 +131,13 @@ def _seen(
     classes = named[of] if of in named else [task.names.index(of)] * len(labels)
     logits, maps = heat.explain(batch["image"], classes)
     said = probabilities(logits.double().cpu().numpy())
-    none = [float("nan")] * len(maps)
-    masks = _masks(batch["mask"], *maps.shape[1:]) if "mask" in batch.fields else None
-    inside = none if masks is None else share_inside(maps, masks).tolist()
-    area = none if masks is None else masks.mean(axis=(1, 2)).tolist()
+    masks = np.zeros(maps.shape, bool)
+    if "mask" in batch.fields:
+        masks = _masks(batch["mask"], *maps.shape[1:])
+    # A set stores an empty mask where nobody drew one: of no lesion no share is inside.
+    drawn: Array = np.any(masks, axis=(1, 2))
+    inside = np.where(drawn, share_inside(maps, masks), np.nan).tolist()
+    area = np.where(drawn, masks.mean(axis=(1, 2)), np.nan).tolist()
     real = np.flatnonzero(batch.weight.cpu().numpy() > 0).tolist()
     return [
         Seen(
@@ -144,7 +147,7 @@ def _seen(
             labels[i],
             int(said[i].argmax()),
             float(said[i].max()),
-            None if masks is None else masks[i],
+            masks[i] if drawn[i] else None,
             inside[i],
             area[i],
         )

@@ -118,14 +118,14 @@ def _write(
 def _summary(numbers: Array) -> dict[str, Any]:
     """Return means over (n, 3) samples: heat inside the mask, area inside, highest heat."""
     inside, area, highest = numbers.T
-    there = ~np.isnan(inside)
+    there = ~np.isnan(inside)  # NaN: no heat, or no mask
     means = [float(part[there].mean()) if there.any() else None for part in (inside, area)]
     return {
         "samples": len(numbers),
         "blank": int((highest <= 0).sum()),
         "share_inside": means[0],
         "share_area": means[1],
-        "has_masks": not np.isnan(area).all(),
+        "masked": int((~np.isnan(area)).sum()),
     }
 
 
@@ -134,10 +134,12 @@ def _said(facts: Mapping[str, Any], run: Path) -> list[str]:
     if facts["share_inside"] is not None:
         lines.append(f"  share of the heat inside the mask    {facts['share_inside']:.4f}")
         lines.append(f"  share of the area inside (by chance) {facts['share_area']:.4f}")
-    elif not facts["has_masks"]:
-        lines.append("  the set has no field mask: what share of the heat is inside is not known")
+    if facts["masked"] < facts["samples"]:
+        none = facts["samples"] - facts["masked"]
+        lines.append(f"  {none:,} have no mask: what share of their heat is inside is not known")
     if facts["blank"]:
-        lines.append(f"  {facts['blank']} without heat: nothing speaks for their class")
+        why = "nothing speaks for their class, or the grid is one cell"
+        lines.append(f"  {facts['blank']} without heat: {why}")
     if not facts["calibrated"]:
         lines.append(f"  probabilities are not calibrated: python -m tasks calibrate {run}")
     return lines
