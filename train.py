@@ -115,6 +115,8 @@ class Trainer:
             self._finish()
 
     def _steps(self) -> None:
+        if self.best.owed:  # due when this run was told to stop
+            self.validate()
         batches, window, first = iter(self.loader), Window(self.loader), self.step
         while not (self.is_over or self.stop):
             began = time.perf_counter()
@@ -133,9 +135,10 @@ class Trainer:
             with window.paused():
                 if epoch := self.tally.end_epoch(batch, self.loader):
                     self.log.epoch(batch.epoch, self.step, epoch)
+                self.best.owed = self.progress < 1 and self.recipe.validates(self.step, epochs)
                 if self.stop or self.progress == 1:
                     continue
-                if self.recipe.validates(self.step, epochs):
+                if self.best.owed:
                     self.validate()
                 elif self.step % self.launch.checkpoint_every == 0:
                     self.save()
@@ -181,9 +184,8 @@ class Trainer:
         if recipe.grad_clip:
             nn.utils.clip_grads_with_norm_(self.parameters, recipe.grad_clip, norm)
         # An infinite gradient under fp16 is the scaler's business: it skips and halves its scale.
-        sound = terms["loss"].isfinite() & (norm.isfinite() | self.scaler.is_enabled())
-        sound_everywhere = self._agreed(sound)
-        if sound_everywhere:
+        finite = terms["loss"].isfinite() & (norm.isfinite() | self.scaler.is_enabled())
+        if sound := self._agreed(finite):
             self.scaler.step(self.optimiser)
             if self.ema:
                 self.ema.update_parameters(self.net)
@@ -193,7 +195,7 @@ class Trainer:
         self.progress = recipe.progress(self.step, batch.epoch + (batch.step + 1) / batch.steps)
         if self.loader.listens:
             self.loader.observe(*(seen or gather(self.loader, batch, scores)))
-        if not sound_everywhere:
+        if not sound:
             self._not_finite(batch)
         return terms
 
@@ -230,10 +232,8 @@ class Trainer:
         return torch.autocast(self.device.type, kind, enabled=kind is not None)
 
     def _select(self, batch: Batch) -> tuple[Batch, Scored | None]:
-        """Let a strategy that asks for it pick samples, or weigh micro-batches, by a scoring pass.
-
-        The weights of a batch that is trained on as a whole need none: see `_backward`.
-        """
+        """Let a strategy that asks pick samples, or weigh micro-batches, by a scoring pass."""
+        # The weights of a batch that is trained on as a whole need none: see `_backward`.
         strategy, size = self.loader.strategy, self.launch.micro_batch or len(batch)
         if batch.final or not (strategy.picks() or (strategy.weighs() and size < len(batch))):
             return batch, None

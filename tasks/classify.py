@@ -265,7 +265,12 @@ class Task(tasks.Task):
 
     @cached_property
     def _calibration(self) -> Calibration | None:
-        return calibrated.load(self._run, self._checkpoint) if self._run else None
+        found = calibrated.load(self._run, self._checkpoint) if self._run else None
+        if self._run and found and found.fit != self.fit:
+            path = self._run.folder / calibrated.FILE_NAME
+            why = f"is of photographs brought to size by fit={found.fit}, not {self.fit}"
+            raise DataError(path, "", f"{why}: calibrate with --task fit={self.fit} too")
+        return found
 
     def predict(self, net: Net, path: Path, out: Path) -> Prediction:
         """Write `<stem>_classes.json`, the verdict, and `<stem>_heat.png`, what spoke for it."""
@@ -279,11 +284,13 @@ class Task(tasks.Task):
         image = ((shares - mean) / std).to(next(self.net.parameters()).device)
         logits = net(image)[0].double().cpu().numpy()
         said = verdict.verdict(logits, self.names, self._calibration)
-        written = [target]
-        if hasattr(self.net, "heat_layer"):
-            box = inputs.seen(photo, self.input, self.fit)
+        written, box = [target], inputs.seen(photo, self.input, self.fit)
+        try:
             shown = np.asarray(photo.convert("RGB"))
             heat = verdict.drawn(self.net, image, shown, box, int(logits.argmax()))
+        except ValueError as error:  # a network without a grid of features draws none
+            said["no_overlay"] = str(error)
+        else:
             Image.fromarray(heat).save(picture)
             written.append(picture)
         with atomic(target) as temporary:

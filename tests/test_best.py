@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from digit_set import SIDE, Digits
 from toys import built
 
 import train
-from loaders import Dataset
-from tasks import World, evaluate
+from loaders import Dataset, World
+from tasks import evaluate
 from tasks.classify import Task
 from tasks.run import Run, load_checkpoint
 from tasks.run.best import Best
@@ -97,6 +99,30 @@ def test_a_stopped_wait_goes_on(stopped: Run, folder: Path) -> None:
     assert reported(again) == reported(stopped)
     latest, before = again.latest(), stopped.latest()
     assert latest and before and latest.name == before.name
+
+
+def test_a_validation_that_a_signal_put_off_is_made_up_for(
+    stopped: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to stop in the very step of the best validation: no result may depend on that."""
+    found = validations(stopped)
+    at = min(found, key=lambda step: (-found[step]["accuracy"], step))
+    step = train.Trainer._step
+
+    def told(self: train.Trainer, batch: Any) -> Any:
+        if self.step == at - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    arguments = ("--name", "put-off", "--patience", "4", "--weights", "best")
+    with monkeypatch.context() as patched:
+        patched.setattr(train.Trainer, "_step", told)
+        assert "told to stop" in trained(folder, *arguments).output
+    run = Run(folder / "runs" / "put-off")
+    assert run.latest() and at not in validations(run)
+    assert trained(folder, *arguments).exit_code == 0
+    assert list(validations(run)) == list(found)
+    assert reported(run) == reported(stopped)
 
 
 @pytest.mark.parametrize(

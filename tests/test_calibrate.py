@@ -74,9 +74,9 @@ def test_a_calibration_holds_what_it_says(run: Path) -> None:
         assert (point["class"], point["index"], point["wanted"]) == ("digit 8", 8, wanted)
         assert point[wanted] >= point["least"] == 0.95
         assert (point["positives"], point["negatives"]) == (is_one.sum(), (~is_one).sum())
-        called = p >= point["threshold"] - 1e-6  # it is a sample's own probability
+        called = p >= point["threshold"]  # computed otherwise: nobody lies so near to it
         assert point["sensitivity"] == pytest.approx(called[is_one].mean())
-        assert point["specificity"] == pytest.approx(1 - called[~is_one].mean(), abs=0.01)
+        assert point["specificity"] == pytest.approx(1 - called[~is_one].mean())
 
 
 def test_an_assessment_is_scikit_learns(run: Path) -> None:
@@ -143,9 +143,7 @@ def test_what_a_split_does_not_decide_is_left_out() -> None:
     """A judged split without a positive: no AUC of it, no ROC curve, no sensitivity."""
     one = calibrated.Calibration(("a", "b", "c"), 2.0, {"spec95": POINT})
     logits = np.eye(3)[[0, 0, 2, 2]]
-    found = outputs.Outputs(
-        "test", *map(np.asarray, ([0, 1, 2, 3], [0, 2, 2, 0])), logits, np.arange(4)
-    )
+    found = outputs.Outputs("test", np.arange(4), np.array([0, 2, 2, 0]), logits, np.arange(4))
     judged = assessment.judged(found, one)
     result = assessment.assess(judged, resamples=30, seed=0)
     assert {"auc/b", "sensitivity@spec95", "ppv@spec95"}.isdisjoint(result.figures)

@@ -18,7 +18,9 @@ from dataprep import manifest
 from dataprep.manifest import DataError
 from loaders import Dataset
 from tasks.classes import calibrated
+from tasks.classify import Task
 from tasks.run import Run
+from tasks.run.restore import restore
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,19 @@ def test_load(run: Path, tmp_path: Path) -> None:
         other.write_bytes(b"others")
         calibrated.load(Run(run), other)
     assert calibrated.load(Run(tmp_path)) is None
+
+
+def test_photographs_brought_to_size_otherwise(run: Path) -> None:
+    """Its thresholds are of what the network was shown: squashed it is shown something else."""
+    assert read(run, "calibration.json")["fit"] == "crop"
+    for fit, why in (("crop", None), ("squash", "by fit=crop, not squash: calibrate with --task")):
+        task, _ = restore(Run(run), fit=fit)
+        assert isinstance(task, Task)
+        if why is None:
+            assert task._calibration == calibrated.load(Run(run))
+            continue
+        with pytest.raises(DataError, match=why):
+            assert task._calibration
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,20 @@ def test_never_below_and_no_better_one(data: st.DataObject) -> None:
     assert own.rates(scores, positives, higher).sensitivity < least
 
 
+@pytest.mark.parametrize("least", RATES)
+def test_settled_thresholds_stand_last_digits(case: tuple[Any, Any], least: float) -> None:
+    """Computed again, float32 and alone, a score differs: nobody changes sides by that."""
+    scores, positives = case
+    noise = 1 + 1e-6 * np.random.default_rng(0).choice([-1, 1], len(scores))
+    for choose in (own.specific, own.sensitive):
+        found = choose(scores, positives, least)
+        settled = own.settled(scores, found)
+        assert settled == pytest.approx(found, rel=2 * own.MARGIN)
+        assert ((scores >= settled) == (scores >= found)).all()
+        apart = np.diff(np.unique(scores[np.abs(scores - found) < 0.01])).min(initial=1) > 1e-5
+        assert not apart or ((scores * noise >= settled) == (scores >= found)).all()
+
+
 def test_exact_shares_are_enough() -> None:
     """19 of 20 are 95 %: rounding must not ask for the twentieth."""
     negatives = np.arange(20) / 100

@@ -91,3 +91,13 @@ def test_predict_draws_what_it_went_by(tmp_path: Path) -> None:
     assert not changed.any()
     with pytest.raises(DataError, match="is there already"):
         task.predict(net, tmp_path / "cup.png", tmp_path)
+
+
+def test_a_network_without_a_grid_is_used_all_the_same(tmp_path: Path) -> None:
+    net = models.build("timm_nets", arch="levit_128s", pretrained=False, classes=3).eval()
+    Image.fromarray(skimage.data.coffee()).save(tmp_path / "cup.png")
+    with torch.no_grad():
+        made = Task(None, net, names=NAMES).predict(net, tmp_path / "cup.png", tmp_path)
+    assert [path.name for path in made.written] == ["cup_classes.json"]
+    assert "levit_128s" in made.said["no_overlay"]
+    assert json.loads(made.written[0].read_text())["no_overlay"] == made.said["no_overlay"]

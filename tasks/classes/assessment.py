@@ -64,6 +64,7 @@ class Judged:
         return figures
 
     def _areas(self, shares: Array, labels: Array) -> dict[str, float]:
+        """Return the area of each class and their mean, of the classes that these samples have."""
         areas = operating.areas(shares, labels)
         there = areas[~np.isnan(areas)]
         macro = float(there.mean()) if len(there) else float("nan")

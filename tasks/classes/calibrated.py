@@ -34,11 +34,15 @@ POINT |= {"sensitivity": float, "specificity": float, "positives": int, "negativ
 
 @dataclass(frozen=True)
 class Calibration:
-    """points: name ("spec95") -> class, index, wanted, least, threshold, what was seen there."""
+    """points: name ("spec95") -> class, index, wanted, least, threshold, what was seen there.
+
+    fit: how photographs became the network's square; brought to it otherwise, none of this holds.
+    """
 
     classes: tuple[str, ...]
     temperature: float
     points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fit: str = "crop"
 
     def log_probabilities(self, logits: Array) -> Array:
         """Return log softmax(logits / T) (N, C), float64; ValueError for other classes."""
@@ -71,7 +75,7 @@ def fit(
         ("specificity", "spec", operating.specific, specificity),
         ("sensitivity", "sens", operating.sensitive, sensitivity),
     ):
-        threshold = choose(scores, is_one, least)
+        threshold = operating.settled(scores, choose(scores, is_one, least))
         seen = operating.rates(scores, is_one, threshold)
         points[f"{short}{100 * least:g}"] = {
             "class": positive,
@@ -111,7 +115,8 @@ def load(run: Run, checkpoint: Path | None = None) -> Calibration | None:
 def _read(facts: Mapping[str, Any]) -> Calibration:
     """Return what a file holds; ValueError or KeyError where it cannot be."""
     classes = tuple(str(name) for name in facts["classes"])
-    found = Calibration(classes, float(facts["temperature"]), dict(facts["points"]))
+    temperature, points = float(facts["temperature"]), dict(facts["points"])
+    found = Calibration(classes, temperature, points, str(facts.get("fit", "crop")))
     if not (math.isfinite(found.temperature) and found.temperature > 0):
         raise ValueError(f"temperature {found.temperature}")
     for name, point in found.points.items():

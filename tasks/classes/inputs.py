@@ -108,12 +108,17 @@ def _placed(whole: Array, wanted: Any, fit: Fit) -> tuple[Array, Array]:
 
 
 def fitted(image: Image.Image, wanted: Any, fit: Fit = "crop") -> Array:
-    """Return a picture as (H, W, C) uint8 of the network's size, as the stages make it."""
+    """Return a picture as (H, W, C) float32 grey levels of the network's size.
+
+    As the stages make it, levels between whole ones included: rounding them, as Pillow does, moves
+    a probability by some 0.001, and with it what is decided at a threshold.
+    """
     image = image.convert("L") if wanted.channels == 1 else image
+    planes = [band.convert("F") for band in image.split()]
     kinds = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}
     if wanted.size is not None:
         onto, offset = _placed(np.array([image.height, image.width]), wanted, fit)
-        image = image.resize((int(onto[1]), int(onto[0])), kinds[wanted.interpolation])
         (top, left), (height, width) = offset.tolist(), wanted.size
-        image = image.crop((left, top, left + width, top + height))
-    return np.atleast_3d(np.array(image))
+        box, size = (left, top, left + width, top + height), (int(onto[1]), int(onto[0]))
+        planes = [one.resize(size, kinds[wanted.interpolation]).crop(box) for one in planes]
+    return np.stack([np.asarray(one) for one in planes], axis=2).clip(0, 255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def command(
         outputs.save(folder, dataset, each)
     try:
         fitted = calibrated.fit(found[split], task.names, one, *rates)
+        fitted = replace(fitted, fit=task.fit)
     except ValueError as error:
         raise DataError(dataset.folder, split, str(error)) from None
     written = [_write_calibration(use, fitted, found[split])]
@@ -180,6 +181,7 @@ def _write_calibration(use: Use, fitted: Calibration, found: Outputs) -> Path:
         "nll_before": before,
         "nll_after": after,
         "points": fitted.points,
+        "fit": fitted.fit,
         "leaky": use.leaky,
         "command": told["command"],
         "seed": told["seed"],

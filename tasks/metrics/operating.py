@@ -15,6 +15,8 @@ from scipy.stats import rankdata
 
 Array = npt.NDArray[Any]
 
+MARGIN = 1e-4  # of a threshold: more than a score changes when it is computed again
+
 
 class Rates(NamedTuple):
     """Shares at a threshold; NaN where there is nothing to divide by.
@@ -53,6 +55,20 @@ def sensitive(scores: Array, positives: Array, least: float) -> float:
     own = np.sort(scores[positives])
     _need(len(own), "positive")
     return float(own[len(own) - _count(len(own), least)])
+
+
+def settled(scores: Array, threshold: float) -> float:
+    """Return a threshold that parts these samples alike, and is no score of theirs.
+
+    A score computed again, alone or on another device, differs in its last digits, and the sample
+    that set the threshold would fall on either side of it. So it lies `MARGIN` lower, but nearer to
+    that sample than to the next lower one; higher where nobody is to be called positive.
+    """
+    below, above = scores[scores < threshold], scores[scores >= threshold]
+    if not len(above):
+        return float(below.max() * (1 + MARGIN))
+    gap = above.min() - (below.max() if len(below) else 0.0)
+    return float(above.min() - min(gap / 2, above.min() * MARGIN))
 
 
 def rates(scores: Array, positives: Array, threshold: float) -> Rates:

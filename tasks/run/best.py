@@ -12,6 +12,8 @@ from tasks import Task
 class Best:
     """Compares validations by one metric. `since`: how many of them were not better, in a row.
 
+    owed: one is due, and still to be made: by the resumed run, where training was told to stop.
+
     metric: "" is the task's own. patience: so many and training is over; 0: never. ValueError for
     a metric by which the task ranks nothing.
     """
@@ -24,14 +26,14 @@ class Best:
         if patience < 0:
             raise ValueError("--patience must be at least 0")
         self._sign = 1 if better[self.metric] == "higher" else -1
-        self.patience, self.since, self._reached = patience, 0, -math.inf
+        self.patience, self.since, self._reached, self.owed = patience, 0, -math.inf, False
 
     def take(self, figures: Mapping[str, float]) -> bool:
         """Take in a validation; True where it is the best so far. NaN never is."""
         reached = self._sign * figures[self.metric]
         improved = reached > self._reached
         self._reached = reached if improved else self._reached
-        self.since = 0 if improved else self.since + 1
+        self.since, self.owed = 0 if improved else self.since + 1, False
         return improved
 
     @property
@@ -46,8 +48,9 @@ class Best:
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"reached": self._reached, "since": self.since}
+        return {"reached": self._reached, "since": self.since, "owed": self.owed}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
         self._reached, self.since = state["reached"], state["since"]
+        self.owed = bool(state.get("owed"))
