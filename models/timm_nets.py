@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from models import Input, Recipe
 from models.parts import imagenet
 
+HEAD_STD = 0.01  # of a new head's weights
+
 
 def _recipe(arch: str) -> Recipe:
     """Return 20 epochs of skin lesions; the best weights by what counts each class the same."""
@@ -68,11 +70,31 @@ def build(
     rows = _rows(pretrained, arch, classes, sizes) if isinstance(pretrained, str) else None
     settings = sizes | ({"drop_rate": drop} if drop else {})
     net = imagenet.make(arch, pretrained, rows, num_classes=classes, **settings)
+    theirs = (
+        rows if isinstance(pretrained, str) else pretrained and net.pretrained_cfg["num_classes"]
+    )
+    if theirs != classes:
+        _begin_head(net)
     # The methods of both classes, the weights under timm's names.
     net.__class__ = type(type(net).__name__, (Classifier, type(net)), {})
     net.arch, net.classes, net.inputs = arch, classes, {"image": _input(net, side)}
     built: nn.Module = net
     return built
+
+
+def _begin_head(net: Any) -> None:
+    """Let a new head know nothing: every network starts at the loss of a guess, ln C.
+
+    timm's own beginnings differ: of EfficientNet's, made for 1,000 classes, the logits of 7 are so
+    large that it starts at two to three times that loss.
+    """
+    heads = net.get_classifier()
+    for head in heads if isinstance(heads, tuple) else (heads,):
+        for layer in head.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                nn.init.normal_(layer.weight, std=HEAD_STD)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 class Classifier:

@@ -264,7 +264,8 @@ class Task(tasks.Task):
         self._run, self._checkpoint = Run(run), checkpoint
 
     @cached_property
-    def _calibration(self) -> Calibration | None:
+    def calibration(self) -> Calibration | None:
+        """What was found of these weights; DataError where it is of others, or of another fit."""
         found = calibrated.load(self._run, self._checkpoint) if self._run else None
         if self._run and found and found.fit != self.fit:
             path = self._run.folder / calibrated.FILE_NAME
@@ -283,7 +284,7 @@ class Task(tasks.Task):
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.input.mean, self.input.std))
         image = ((shares - mean) / std).to(next(self.net.parameters()).device)
         logits = net(image)[0].double().cpu().numpy()
-        said = verdict.verdict(logits, self.names, self._calibration)
+        said = verdict.verdict(logits, self.names, self.calibration)
         written, box = [target], inputs.seen(photo, self.input, self.fit)
         try:
             shown = np.asarray(photo.convert("RGB"))

@@ -210,3 +210,14 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         build(arch="resnet10t.c3_in1k")
     assert "\n" not in str(e.value)
     models.build("timm_nets", blank=True, arch="resnet10t.c3_in1k")
+
+
+@pytest.mark.parametrize("arch", ["test_efficientnet", "test_resnet", "test_vit"])
+def test_a_new_head_starts_at_the_loss_of_a_guess(arch: str) -> None:
+    """ln C, whatever the network: timm's own EfficientNet starts far above."""
+    torch.manual_seed(0)
+    net = models.build("timm_nets", arch=arch, pretrained=False, classes=7).eval()
+    image = torch.randn(14, 3, *net.inputs["image"].size)  # type: ignore[index]
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(net(image), torch.arange(14) % 7)
+    assert float(loss) == pytest.approx(math.log(7), abs=0.1)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from dataprep import flags
 from dataprep.manifest import atomic
 from loaders import Dataset
-from tasks.classes import calibrated, explained
+from tasks.classes import explained
 from tasks.classes.explained import Seen
 from tasks.classify import Task
 from tasks.commands import device_option, memory_explained, root_option, task_option
@@ -70,7 +70,7 @@ def command(
     split = split or own
     ids = np.asarray(dataset.split(split))
     rows = explained.chosen(np.asarray(dataset.values(task.label))[ids], count)
-    calibration = calibrated.load(folder, checkpoint)
+    calibration = task.calibration
     facts = report.origin(folder, split, dataset.manifest.fingerprint)
     facts["checkpoint"] = report.identity(checkpoint or folder.best())
     facts |= {"calibrated": calibration is not None, "heat": of}

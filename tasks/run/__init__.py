@@ -107,7 +107,8 @@ class Run:
         for stale in self.checkpoints.glob(".*.tmp"):  # of a run killed while it saved
             stale.unlink()
         encoded = _encode(dict(state))
-        for target in (path, self.checkpoints / "best.pt") if best else (path,):
+        # The best one first: killed in between, a run goes on from before, and judges it anew.
+        for target in (self.checkpoints / "best.pt", path) if best else (path,):
             try:
                 with atomic(target) as temporary:
                     torch.save(encoded, temporary)
@@ -149,7 +150,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(path, "", "no such checkpoint") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+    except pickle.UnpicklingError:  # torch's own words say how to let it run code
+        why = "not a checkpoint, or one that would run code: refused"
+        raise DataError(path, "", why) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise DataError(path, "", f"not a checkpoint ({str(error).splitlines()[0]})") from None
     if not isinstance(state, dict):
         raise DataError(path, "", "not a checkpoint (holds no dictionary)")

@@ -163,6 +163,8 @@ def write(
     steps = [entry for entry in run.read_log() if entry.get("kind") == "step"]
     summary: dict[str, Any] = {"figures": judged.figures, "origin": facts, "work": work}
     summary |= {"wait_share": wait_share(run), "last_step": steps[-1] if steps else {}}
+    checkpoint = run.judged()
+    summary |= {"checkpoint": identity(checkpoint)} if checkpoint else {}
     values = write_values(run, task.dataset, judged)
     table = run.folder / "figures" / "table.txt"
     table.parent.mkdir(exist_ok=True)

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from dataprep.image import decode
 from dataprep.manifest import DataError
 
 Array = npt.NDArray[Any]
@@ -71,11 +72,10 @@ def dotted(image: Array, points: Array) -> Array:
 
 
 def opened(path: Path) -> Image.Image:
-    """Return a picture upright and RGB; DataError where it is none."""
+    """Return a picture upright and RGB, as a build decodes it; DataError where it is none."""
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return Image.fromarray(decode(path.read_bytes()).pixels)
+    except (OSError, ValueError) as error:
         raise DataError(path, "", f"cannot be read as an image ({error})") from None
 
 
