@@ -11,34 +11,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from file_server import serving
+from ham_sets import PARTIAL, TABLE, TRUTH, built
 from PIL import Image
 from raw import ham10000 as small
 from raw.ham10000 import FIRST, IMAGES, TEST, picture, table, zipped
 
-from dataprep import index, manifest
+from dataprep import index
 from dataprep.__main__ import main
 from dataprep.build import build
 from dataprep.manifest import DataError, Manifest
 from dataprep.raw import Raw
 from dataprep.sources.ham10000 import SYNTHETIC, Source
-from dataprep.verify import verify
-
-TABLE = "HAM10000_metadata.csv"
-TRUTH = "ISIC2018_Task3_Test_GroundTruth.csv"
-PARTIAL = Source(allow_partial=True)
 
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     small.write(tmp_path / "raw")
     return tmp_path / "raw"
-
-
-def built(source: Source, raw: Path, folder: Path) -> tuple[Manifest, list[str]]:
-    said: list[str] = []
-    facts = build(source, raw, folder, workers=1, say=said.append)
-    assert list(verify(folder, decode=True)) == [] and manifest.load(folder) == facts
-    return facts, said
 
 
 def rows(folder: Path, facts: Manifest) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ham_sets import PARTIAL, TABLE, TRUTH
 from raw import ham10000 as small
 from raw.ham10000 import FIRST, IMAGES, picture, table, zipped
 
@@ -15,10 +16,6 @@ from dataprep.build import build
 from dataprep.manifest import DataError
 from dataprep.raw import Raw
 from dataprep.sources.ham10000 import Source
-
-TABLE = "HAM10000_metadata.csv"
-TRUTH = "ISIC2018_Task3_Test_GroundTruth.csv"
-PARTIAL = Source(allow_partial=True)
 
 
 @pytest.fixture

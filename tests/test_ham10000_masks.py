@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ham_sets import built
 from PIL import Image
 from raw import ham10000 as small
 from raw.ham10000 import FIRST, IMAGES, TEST, mask
 
-from dataprep import index, manifest
+from dataprep import index
 from dataprep.build import build
-from dataprep.manifest import DataError, Manifest
+from dataprep.manifest import DataError
 from dataprep.preview import read
 from dataprep.raw import Raw
 from dataprep.sources.ham10000 import Source
-from dataprep.verify import verify
 from loaders import Dataset, Loader
 from loaders.stages.centre_crop import CentreCrop
 from loaders.stages.flip import Flip
@@ -29,13 +29,6 @@ from loaders.stages.resize import Resize
 def raw(tmp_path: Path) -> Path:
     small.write(tmp_path / "raw")
     return tmp_path / "raw"
-
-
-def built(source: Source, raw: Path, folder: Path) -> tuple[Manifest, list[str]]:
-    said: list[str] = []
-    facts = build(source, raw, folder, workers=1, say=said.append)
-    assert list(verify(folder, decode=True)) == [] and manifest.load(folder) == facts
-    return facts, said
 
 
 def test_masks_are_those_of_the_images(raw: Path, tmp_path: Path) -> None:
