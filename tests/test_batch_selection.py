@@ -92,8 +92,12 @@ def made(root: Path, spots: Dataset, **options: Any) -> Study:
 
 
 def test_every_strategy_is_a_contender() -> None:
-    """A new file appears by itself: in the study, and in the help of its command."""
-    assert set(contenders()) == {*strategies.names(), "el2n"} and contenders()[0] == "random"
+    """A new file appears by itself: in the study, and in the help of its command.
+
+    But for what goes by the true labels, which a comparison under wrong labels cannot have.
+    """
+    wanted = {*strategies.names(), "el2n"} - {"balanced"}
+    assert set(contenders()) == wanted and contenders()[0] == "random"
     shown = CliRunner().invoke(main, ["study", "batch_selection", "--help"]).output
     assert ",".join(contenders()) in re.sub(r"\s", "", shown)
 
@@ -202,7 +206,7 @@ def command(root: Path, *other: str) -> Result:
         (["--set", "strategy=fixed"], "--set strategy: give --strategies"),
         (["--runs", "2", "--seeds", "1"], "give --runs or --seeds, not both"),
         (["--epochs", "-1"], "--epochs and --calibrate must be at least 0"),
-        (["--set", "global_batch_size=0"], "--set global_batch_size=0: want 1 or more"),
+        (["--set", "global_batch_size=0"], "--global-batch-size must be at least 1"),
         (["--seeds", "a"], "--seeds a: want whole numbers"),
         (["--set", "strategy_option.explor=0.3"], "strategy_option.explor: none of random, "),
         (["--report-only"], "nothing was run here yet"),

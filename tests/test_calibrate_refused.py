@@ -135,10 +135,10 @@ def test_photographs_brought_to_size_otherwise(run: Path) -> None:
         task, _ = restore(Run(run), fit=fit)
         assert isinstance(task, Task)
         if why is None:
-            assert task._calibration == calibrated.load(Run(run))
+            assert task.calibration == calibrated.load(Run(run))
             continue
         with pytest.raises(DataError, match=why):
-            assert task._calibration
+            assert task.calibration
 
 
 @pytest.mark.parametrize(
