@@ -36,7 +36,7 @@ bench: venv
 	$(BIN)/python bench/loader.py --work all
 
 bench-quick: venv
-	$(BIN)/python bench/loader.py --quick --quiet --work w1,w1-whole,w1-raw,w2,w3,w4 --results $(QUICK) \
+	$(BIN)/python bench/loader.py --quick --quiet --work w1,w1-raw,w2,w3,w4 --results $(QUICK) \
 		--peers nostall,torchvision,dali-file,decode,png,folder
 	$(BIN)/python bench/track.py --results $(QUICK) --ratios $(RATIOS) --report
 

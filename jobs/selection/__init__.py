@@ -129,10 +129,7 @@ class Frame:
         """Samples trained on in a step."""
         key, overrides = "global_batch_size", self.execution.overrides
         given = {key: overrides[key]} if key in overrides else {}
-        size = settings.recipe(MODEL, given, 0).global_batch_size
-        if size < 1:
-            raise ValueError(f"--set {key}={size}: want 1 or more")
-        return size
+        return settings.recipe(MODEL, given, 0).global_batch_size
 
     def epoch_steps(self, split: str = "train") -> int:
         """Return the steps in which random goes over a split once."""
