@@ -287,7 +287,7 @@ class Task(tasks.Task):
         said = verdict.verdict(logits, self.names, self.calibration)
         written, box = [target], inputs.seen(photo, self.input, self.fit)
         try:
-            shown = np.asarray(photo.convert("RGB"))
+            shown = np.asarray(photo)
             heat = verdict.drawn(self.net, image, shown, box, int(logits.argmax()))
         except ValueError as error:  # a network without a grid of features draws none
             said["no_overlay"] = str(error)

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from jobs import figures
 from jobs.networks import AFTER, BEFORE, Frame, kept, tables
-from jobs.networks.kept import Outputs
 from jobs.networks.looks import look
 from jobs.results import Results
 from jobs.study import Member, Picture, Variant
+from tasks.classes.outputs import Outputs
 from tasks.metrics import calibration, classification
 
 INK = 0.5  # of its row, from which a cell's number is white
@@ -101,7 +101,7 @@ def reliability(frame: Frame, results: Results, place: str, path: Path) -> Pictu
 
 
 def _reliability(above: Any, below: Any, outputs: Outputs, t: float, tint: str) -> None:
-    confidence, correct = calibration.top(outputs.probabilities(t), outputs.label)
+    confidence, correct = calibration.top(outputs.probabilities(t), outputs.labels)
     bins = calibration.reliability(confidence, correct)
     middles, width = (bins.edges[:-1] + bins.edges[1:]) / 2, np.diff(bins.edges)
     there = bins.counts > 0
@@ -143,7 +143,7 @@ def confusions(frame: Frame, results: Results, place: str, path: Path) -> Pictur
 
 def _confusion(axes: Any, one: Drawn) -> None:
     names = one.facts["classes"]
-    labels, told = one.outputs.label, one.outputs.predicted
+    labels, told = one.outputs.labels, one.outputs.predicted
     matrix = classification.confusion(labels, told, len(names))
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -162,7 +162,7 @@ def roc(frame: Frame, results: Results, place: str, path: Path) -> Picture | Non
     from sklearn.metrics import roc_curve  # here: it takes a while
 
     found = [
-        one for one in drawn(results, place) if (one.outputs.label == _index(frame, one)).any()
+        one for one in drawn(results, place) if (one.outputs.labels == _index(frame, one)).any()
     ]
     if not found:
         return None
@@ -171,7 +171,7 @@ def roc(frame: Frame, results: Results, place: str, path: Path) -> Picture | Non
     markers = dict(zip(frame.points, "os", strict=True))
     for one in found:
         scores = one.outputs.probabilities(one.facts["temperature"])[:, _index(frame, one)]
-        positives = one.outputs.label == _index(frame, one)
+        positives = one.outputs.labels == _index(frame, one)
         fpr, tpr, _ = roc_curve(positives, scores, drop_intermediate=False)
         assessed = _assessed(one, place)
         area = assessed.get(frame.auc)

@@ -1,48 +1,23 @@
 """What calibration and timing left in a run's folder.
 
 None where there is nothing that is whole and of the weights that the run's report judges: then it
-is made anew. Legend: N samples, C classes.
+is made anew.
 """
 
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
-from scipy.special import softmax
+from typing import Any
 
 from dataprep.manifest import DataError
 from jobs.networks import CALIBRATION, TEST, Frame
 from jobs.results import is_built, is_of_weights, read_json, set_name
 from jobs.study import Judged, Member
+from tasks.classes.outputs import Outputs, load
 
-Array = npt.NDArray[Any]
 Facts = Mapping[str, Any]
-
-
-class Outputs(NamedTuple):
-    """A network's logits (N, C) on a split; id, label and group, the lesion, (N,) each."""
-
-    id: Array
-    label: Array
-    logits: Array
-    group: Array
-
-    def probabilities(self, temperature: float) -> Array:
-        """Return softmax(logits / T), (N, C)."""
-        found: Array = softmax(self.logits / temperature, axis=1)
-        return found
-
-    @property
-    def predicted(self) -> Array:
-        """The likeliest class (N,): no temperature changes it."""
-        found: Array = self.logits.argmax(axis=1)
-        return found
 
 
 def calibration(member: Member) -> Facts | None:
@@ -74,13 +49,11 @@ def _of_weights(member: Member, path: Path) -> Facts | None:
 def outputs(member: Member, split: str) -> Outputs | None:
     """Return the logits of a split of the run's own set."""
     name = set_name(member.facts["recipe"]["data"], member.execution.data_root)
-    path = member.run.folder / f"outputs-{name}-{split}.npz"
-    if assessment(member) is None or not path.is_file():
+    if assessment(member) is None:
         return None
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as columns:
-            return Outputs(*(columns[name] for name in Outputs._fields))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return load(member.run, name, split)
+    except DataError:
         return None
 
 

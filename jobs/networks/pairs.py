@@ -87,21 +87,21 @@ def _pair(
             return
         both.append((outputs, said))
     (one, said_a), (other, said_b) = both
-    if not np.array_equal(one.id, other.id):
+    if not np.array_equal(one.ids, other.ids):
         return
-    once = np.sort(np.unique(one.group, return_index=True)[1])  # the first image of each lesion
-    facts: dict[str, Any] = {"test": test, "place": place, "seed": seed, "n": len(one.id)}
+    once = np.sort(np.unique(one.groups, return_index=True)[1])  # the first image of each lesion
+    facts: dict[str, Any] = {"test": test, "place": place, "seed": seed, "n": len(one.ids)}
     facts |= {"a": variants[0].name, "b": variants[1].name, "tested": len(once)}
     if test == "mcnemar":
-        hits = [outputs.predicted == outputs.label for outputs in (one, other)]
-        yield _mcnemar(facts, hits[0], hits[1], one.group, once)
+        hits = [outputs.predicted == outputs.labels for outputs in (one, other)]
+        yield _mcnemar(facts, hits[0], hits[1], one.groups, once)
     else:
         index = said_a["classes"].index(frame.positive)
         scores = [
             outputs.probabilities(said["temperature"])[:, index]
             for outputs, said in ((one, said_a), (other, said_b))
         ]
-        yield _delong(facts, scores[0], scores[1], one.label == index, one.group, once)
+        yield _delong(facts, scores[0], scores[1], one.labels == index, one.groups, once)
 
 
 def _mcnemar(facts: dict[str, Any], a: Array, b: Array, group: Array, once: Array) -> Pair:

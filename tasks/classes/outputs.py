@@ -6,11 +6,13 @@ these. Legend: N samples of a split, C classes.
 
 from __future__ import annotations
 
+import zipfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 from tqdm import tqdm
 
 from dataprep.manifest import DataError
@@ -25,6 +27,8 @@ Array = npt.NDArray[Any]
 
 # The column that says which samples belong together, and what such a group is called.
 GROUP, GROUPS, SAMPLES = "lesion", "lesions", "samples"
+# Of the file, in the order of the fields behind `split`.
+COLUMNS = ("id", "label", "logits", "group")
 
 
 class Outputs(NamedTuple):
@@ -35,6 +39,15 @@ class Outputs(NamedTuple):
     labels: Array
     logits: Array
     groups: Array
+
+    def probabilities(self, temperature: float) -> Array:
+        """Return softmax(logits / T), (N, C)."""
+        return np.asarray(softmax(self.logits / temperature, axis=1))
+
+    @property
+    def predicted(self) -> Array:
+        """The likeliest class (N,): no temperature changes it."""
+        return np.asarray(self.logits.argmax(axis=1))
 
 
 @torch.no_grad()
@@ -57,10 +70,23 @@ def collect(task: Task, net: torch.nn.Module, split: str, device: str) -> Output
 
 def save(run: Run, dataset: Dataset, found: Outputs) -> str:
     """Write outputs into the run's folder; return the file's name."""
-    name = f"outputs-{dataset.manifest.name}-{found.split}"
-    columns = {"id": found.ids, "label": found.labels, "logits": found.logits}
-    run.keep({name: columns | {"group": found.groups}})
+    name = _name(dataset.manifest.name, found.split)
+    run.keep({name: dict(zip(COLUMNS, found[1:], strict=True))})
     return f"{name}.npz"
+
+
+def load(run: Run, name: str, split: str) -> Outputs:
+    """Read what `save` wrote of a set's split; DataError where it is not there, or damaged."""
+    path = run.folder / f"{_name(name, split)}.npz"
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as columns:
+            return Outputs(split, *(columns[column] for column in COLUMNS))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(path, "", f"cannot be read ({error})") from None
+
+
+def _name(name: str, split: str) -> str:
+    return f"outputs-{name}-{split}"
 
 
 def groups_of(dataset: Dataset, ids: Array) -> Array:
